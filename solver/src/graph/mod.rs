@@ -1,0 +1,194 @@
+//! The graph of steps: vertices in topological order, equal ones merged as they are added.
+
+mod dump;
+mod op;
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use op::{
+    CacheSharing, Copy, Exec, File, FileAction, InlineFile, InputIndex, Mode, Mount, MountKind, Network, Op, SecretEnv,
+    SecretFile, Security, Source, Unpack,
+};
+
+use crate::digest::Key;
+
+/// Position of a vertex in its [`Graph`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VertexId(pub u32);
+
+impl VertexId {
+    /// The position as an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vertex {
+    /// What it does.
+    pub op: Op,
+    /// Whose results it uses; ops name them by position.
+    pub inputs: Vec<VertexId>,
+    /// Hash of the op and of the definitions of its inputs.
+    pub definition: Key,
+    /// What does not change the result.
+    pub metadata: Metadata,
+}
+
+/// What a step is called and where it comes from; never part of a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Shown to people: `RUN make`, `COPY src /src`.
+    pub name: String,
+    /// Name of the stage, or its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// Position among the steps of its stage and how many there are (`[build 2/7]`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<(u32, u32)>,
+    /// Where the instruction stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// Whether an earlier result must not be used (`--no-cache`, `--no-cache-filter`).
+    #[serde(default, skip_serializing_if = "op::is_false")]
+    pub ignore_cache: bool,
+    /// Proxy variables that the command sees but that name no result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxy_env: Vec<String>,
+}
+
+/// Lines of a Dockerfile, counted from 1, both ends included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    /// Name of the Dockerfile as the user gave it.
+    pub file: String,
+    /// First line.
+    pub first: u32,
+    /// Last line.
+    pub last: u32,
+}
+
+/// A graph of steps. Inputs of a vertex stand before it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Graph {
+    vertices: Vec<Vertex>,
+}
+
+impl Graph {
+    /// The vertices in topological order.
+    #[must_use]
+    pub fn vertices(&self) -> &[Vertex] {
+        &self.vertices
+    }
+
+    /// The vertex at `id`.
+    ///
+    /// # Panics
+    /// Where `id` belongs to another graph.
+    #[must_use]
+    pub fn vertex(&self, id: VertexId) -> &Vertex {
+        &self.vertices[id.index()]
+    }
+
+    /// Every vertex that `targets` need, themselves included, in topological order.
+    #[must_use]
+    pub fn reachable(&self, targets: &[VertexId]) -> Vec<VertexId> {
+        let mut wanted = vec![false; self.vertices.len()];
+        for target in targets {
+            wanted[target.index()] = true;
+        }
+        for index in (0..self.vertices.len()).rev() {
+            if wanted[index] {
+                for input in &self.vertices[index].inputs {
+                    wanted[input.index()] = true;
+                }
+            }
+        }
+        (0..).zip(&wanted).filter(|(_, wanted)| **wanted).map(|(id, _)| VertexId(id)).collect()
+    }
+}
+
+/// Builds a [`Graph`]; a step that is already there is not added again.
+#[derive(Debug, Default)]
+pub struct Builder {
+    graph: Graph,
+    known: HashMap<Key, VertexId>,
+}
+
+impl Builder {
+    /// An empty graph.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a step, or finds the equal one. The first one's metadata stays, but a wish to ignore the cache is kept.
+    pub fn add(&mut self, op: Op, inputs: Vec<VertexId>, metadata: Metadata) -> VertexId {
+        let definition = {
+            let inputs: Vec<&Key> = inputs.iter().map(|id| &self.graph.vertex(*id).definition).collect();
+            Key::of("definition", &(&op, inputs))
+        };
+        if let Some(id) = self.known.get(&definition) {
+            let known = &mut self.graph.vertices[id.index()].metadata;
+            known.ignore_cache |= metadata.ignore_cache;
+            return *id;
+        }
+        // More than u32::MAX steps do not fit into memory.
+        let id = VertexId(u32::try_from(self.graph.vertices.len()).unwrap_or(u32::MAX));
+        self.known.insert(definition, id);
+        self.graph.vertices.push(Vertex { op, inputs, definition, metadata });
+        id
+    }
+
+    /// The graph so far.
+    #[must_use]
+    pub const fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Ends building.
+    #[must_use]
+    pub fn finish(self) -> Graph {
+        self.graph
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(name: &str) -> Op {
+        Op::Source(Source::Local { name: name.into() })
+    }
+
+    #[test]
+    fn equal_steps_are_one_vertex_and_order_of_adding_does_not_change_definitions() {
+        let mut one = Builder::new();
+        let a = one.add(source("a"), vec![], Metadata::default());
+        let b = one.add(source("b"), vec![], Metadata::default());
+        assert_eq!(one.add(source("a"), vec![], Metadata { name: "other".into(), ..Metadata::default() }), a);
+        let merged = one.add(Op::Merge, vec![a, b], Metadata::default());
+
+        let mut two = Builder::new();
+        let b2 = two.add(source("b"), vec![], Metadata::default());
+        let a2 = two.add(source("a"), vec![], Metadata::default());
+        let merged2 = two.add(Op::Merge, vec![a2, b2], Metadata::default());
+        assert_eq!(one.graph().vertex(merged).definition, two.graph().vertex(merged2).definition);
+        let swapped = two.add(Op::Merge, vec![b2, a2], Metadata::default());
+        assert_ne!(two.graph().vertex(swapped).definition, two.graph().vertex(merged2).definition);
+    }
+
+    #[test]
+    fn only_what_a_target_needs_is_reachable() {
+        let mut builder = Builder::new();
+        let a = builder.add(source("a"), vec![], Metadata::default());
+        let _unused = builder.add(source("b"), vec![], Metadata::default());
+        let c = builder.add(Op::Merge, vec![a], Metadata::default());
+        assert_eq!(builder.finish().reachable(&[c]), [a, c]);
+    }
+}

@@ -1,0 +1,51 @@
+//! What the solver asks of the world: someone who executes steps, and an index that knows earlier results.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::digest::Key;
+use crate::graph::{Vertex, VertexId};
+use crate::key::KeyInputs;
+
+/// Executes steps.
+///
+/// A result is cheap to clone and says by itself what it is (layers, a local directory); the solver never looks in.
+pub trait Worker: Send + Sync + 'static {
+    /// What a step yields.
+    type Output: Clone + Send + Sync + 'static;
+    /// Why a step failed. Shared, since every waiter gets it.
+    type Error: std::fmt::Display + Send + Sync + 'static;
+
+    /// The identity of what `vertex` can see of its input number `input`: equal identities mean that the step
+    /// cannot tell the two inputs apart. Must be cheap where the content was seen before.
+    fn identity(
+        self: &Arc<Self>,
+        vertex: &Vertex,
+        input: usize,
+        output: &Self::Output,
+    ) -> impl Future<Output = Result<Key, Self::Error>> + Send;
+
+    /// Executes a step. Dropping the future cancels it: whatever it started is dead when the drop returns or soon after.
+    fn execute(
+        self: &Arc<Self>,
+        id: VertexId,
+        vertex: &Vertex,
+        key: Key,
+        inputs: Vec<Self::Output>,
+    ) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
+}
+
+/// Knows what earlier builds yielded.
+pub trait Index<Output, Error>: Send + Sync + 'static {
+    /// The result recorded under `key`, if it can still be used.
+    ///
+    /// # Errors
+    /// Where the store cannot be read; a missing or unusable record is no error.
+    fn lookup(&self, key: &Key, vertex: &Vertex) -> Result<Option<Output>, Error>;
+
+    /// Records a result. The returned one replaces it: an earlier equal result may be adopted.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    fn record(&self, key: &Key, inputs: &KeyInputs, vertex: &Vertex, output: Output) -> Result<Output, Error>;
+}
