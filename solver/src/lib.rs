@@ -13,6 +13,7 @@ pub mod graph;
 pub mod image;
 pub mod intent;
 pub mod key;
+pub mod path;
 pub mod pattern;
 pub mod platform;
 pub mod schedule;
