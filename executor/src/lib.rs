@@ -7,6 +7,7 @@
 //! links this crate calls [`hidden_entry`] first thing in `main`, before any thread exists.
 
 pub mod container;
+pub mod network;
 pub mod sandbox;
 mod sys;
 pub mod userns;
