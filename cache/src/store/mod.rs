@@ -1,0 +1,356 @@
+//! The store: one directory, many processes, no daemon.
+//!
+//! ```text
+//! format                  {"version":1,"mode":"root"}: checked before anything else
+//! oci-layout index.json   the names, as an OCI image layout
+//! blobs/sha256/<hex>      verified bytes, never changed
+//! layers/<hex>/fs         a layer unpacked, named by diff ID; an overlay lower directory
+//! layers/<hex>/layer.json what is known of it
+//! records/ names/ caches/ containers/
+//! tmp/<session>/          what a living process is making; locked by it
+//! ```
+//!
+//! Nothing is visible before it is complete: it is made below `tmp/` and renamed into place.
+//!
+//! **What survives a power cut.** Blobs and names are synced one by one. Layers are big: they are written without
+//! a sync and `layer.json` names the boot it was written in; a layer of another boot is not believed. At the end of
+//! a build [`Store::sync`] syncs the file system once and takes that mark off every layer it has used. So a record
+//! may be lost, but what is believed is whole.
+
+mod session;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rustix::fs::{AtFlags, Mode as FileMode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::fs::{self, Act, FsError};
+
+pub(crate) use session::Session;
+
+/// Version of the layout that this program reads and writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Directories of the store.
+const DIRECTORIES: [&str; 7] = ["blobs/sha256", "layers", "records", "names", "caches", "containers", "tmp"];
+
+/// In whose name the store is kept; whiteouts and opaque directories are marked differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// By the real root: `trusted.overlay.*`.
+    Root,
+    /// By root of a user namespace: `user.overlay.*`, mounted with `userxattr`.
+    User,
+}
+
+impl Mode {
+    /// The attribute that makes an overlay directory opaque.
+    #[must_use]
+    pub const fn opaque_xattr(self) -> &'static [u8] {
+        match self {
+            Self::Root => b"trusted.overlay.opaque",
+            Self::User => b"user.overlay.opaque",
+        }
+    }
+}
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A call of the file system failed.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// The store was written by another version.
+    #[error("store {} has format version {found}, this program reads {FORMAT_VERSION}", root.display())]
+    Version {
+        /// The store.
+        root: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The store belongs to the other mode.
+    #[error("store {} was made in {found:?} mode and cannot be used in {wanted:?} mode", root.display())]
+    WrongMode {
+        /// The store.
+        root: PathBuf,
+        /// Its mode.
+        found: Mode,
+        /// The mode it was opened in.
+        wanted: Mode,
+    },
+    /// The directory has files but is no store.
+    #[error("{} is not empty and not a store", root.display())]
+    NotAStore {
+        /// The directory.
+        root: PathBuf,
+    },
+    /// A file of the store does not say what it should.
+    #[error("read {}: {source}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Format {
+    version: u32,
+    mode: Mode,
+}
+
+/// An open store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    dir: OwnedFd,
+    mode: Mode,
+    boot: OnceLock<String>,
+    session: Mutex<Option<Arc<Session>>>,
+    /// Layers used or made in this process that no sync is known to have covered.
+    unsynced: Mutex<BTreeSet<Digest>>,
+}
+
+impl Store {
+    /// Opens the store at `root`, or makes one where there is nothing. What dead processes left below `tmp/` goes
+    /// away in the background.
+    ///
+    /// # Errors
+    /// Where it is of another version or mode, or cannot be read or made.
+    pub fn open(root: &Path, mode: Mode) -> Result<Self, StoreError> {
+        let dir = match fs::open_dir(root) {
+            Err(error) if error.errno() == Some(Errno::NOENT) => {
+                std::fs::create_dir_all(root).act("make directory", root)?;
+                fs::open_dir(root)?
+            }
+            result => result?,
+        };
+        // Mounts and renames must not depend on the working directory.
+        let root = std::path::absolute(root).act("resolve", root)?;
+        match read_format(&dir, &root)? {
+            None => create(&dir, &root, mode)?,
+            Some(Format { version, .. }) if version != FORMAT_VERSION => {
+                return Err(StoreError::Version { root, found: version });
+            }
+            Some(Format { mode: found, .. }) if found != mode => {
+                return Err(StoreError::WrongMode { root, found, wanted: mode });
+            }
+            Some(_) => {}
+        }
+        let inner = Inner {
+            root,
+            dir,
+            mode,
+            boot: OnceLock::new(),
+            session: Mutex::new(None),
+            unsynced: Mutex::new(BTreeSet::new()),
+        };
+        let store = Self { inner: Arc::new(inner) };
+        session::remove_leftovers(&store)?;
+        Ok(store)
+    }
+
+    /// Where the store lies; absolute.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// In whose name it is kept.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.inner.mode
+    }
+
+    /// The store's directory, for `*at` calls.
+    #[must_use]
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.inner.dir.as_fd()
+    }
+
+    /// Makes everything that this process has written or used survive a power cut: one `syncfs`, then the marks.
+    ///
+    /// # Errors
+    /// Where the kernel reports that data could not be written.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let unsynced = std::mem::take(&mut *lock(&self.inner.unsynced));
+        let synced = rustix::fs::syncfs(&self.inner.dir).act("sync the file system of", self.root());
+        if let Err(error) = synced {
+            lock(&self.inner.unsynced).extend(unsynced);
+            return Err(error.into());
+        }
+        for diff_id in unsynced {
+            self.mark_synced(&diff_id)?;
+        }
+        Ok(())
+    }
+
+    /// Remembers a layer that the next [`Self::sync`] must cover.
+    pub(crate) fn note_unsynced(&self, diff_id: Digest) {
+        lock(&self.inner.unsynced).insert(diff_id);
+    }
+
+    /// Names this run of the kernel.
+    pub(crate) fn boot_id(&self) -> &str {
+        self.inner.boot.get_or_init(|| {
+            // Where it cannot be read, no layer written now is believed after a restart of the process either.
+            let unknown = |_| format!("process-{}", std::process::id());
+            std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(unknown, |id| id.trim().to_owned())
+        })
+    }
+
+    /// The directory below `tmp/` where this process makes things; made on first use.
+    pub(crate) fn session(&self) -> Result<Arc<Session>, StoreError> {
+        let mut session = lock(&self.inner.session);
+        if let Some(session) = &*session {
+            return Ok(Arc::clone(session));
+        }
+        let made = Arc::new(Session::create(self)?);
+        *session = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// Puts a small file at `path` (relative to the store) whole or not at all. With `durable` it survives a power
+    /// cut when this returns, as does its name.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write_file(&self, path: &str, bytes: &[u8], durable: bool) -> Result<(), StoreError> {
+        let session = self.session()?;
+        let (file, name) = session.create_file()?;
+        let written = io::Write::write_all(&mut &file, bytes).act("write", self.root().join(path));
+        let result = written.map_err(StoreError::from).and_then(|()| self.publish_file(&file, &name, path, durable));
+        if result.is_err() {
+            session.discard_file(&name);
+        }
+        result
+    }
+
+    /// Renames a complete file of the session to `path`; its directory is made where it is missing.
+    pub(crate) fn publish_file(
+        &self,
+        file: &std::fs::File,
+        name: &str,
+        path: &str,
+        durable: bool,
+    ) -> Result<(), StoreError> {
+        let session = self.session()?;
+        if durable {
+            file.sync_all().act("sync", self.root().join(path))?;
+        }
+        let rename = || rustix::fs::renameat(session.dir(), name, self.dir(), path);
+        let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
+        match rename() {
+            Err(Errno::NOENT) => {
+                make_directories(self.dir(), parent)?;
+                rename().act("rename to", self.root().join(path))?;
+            }
+            result => result.act("rename to", self.root().join(path))?,
+        }
+        if durable {
+            sync_directory(self.dir(), parent)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a small file at `path` (relative to the store), if it is there.
+    ///
+    /// # Errors
+    /// Where it is there and cannot be read.
+    pub fn read_file(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(read_small(self.dir(), path).act("read", self.root().join(path))?)
+    }
+}
+
+/// Locks, also where another thread panicked: the data are sets that are valid at any time.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_small(dir: impl AsFd, path: &str) -> Result<Option<Vec<u8>>, io::Error> {
+    match rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, FileMode::empty()) {
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno.into()),
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
+            Ok(Some(bytes))
+        }
+    }
+}
+
+fn read_format(dir: &OwnedFd, root: &Path) -> Result<Option<Format>, StoreError> {
+    let path = root.join("format");
+    let Some(bytes) = read_small(dir, "format").act("read", &path)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Corrupt { path, source })
+}
+
+/// Lays out an empty store. Two processes may do it at once: the format file comes last and says that all is there.
+fn create(dir: &OwnedFd, root: &Path, mode: Mode) -> Result<(), StoreError> {
+    let ours = |name: &[u8]| {
+        let name = name.split(|byte| *byte == b'.').next().unwrap_or_default();
+        let known =
+            DIRECTORIES.iter().filter_map(|path| path.split('/').next()).chain(["oci-layout", "index", "format"]);
+        known.into_iter().any(|known| known.as_bytes() == name)
+    };
+    if fs::sorted_names(dir)?.iter().any(|name| !ours(name)) {
+        return Err(StoreError::NotAStore { root: root.to_owned() });
+    }
+    rustix::fs::fchmod(dir, FileMode::RWXU).act("change the mode of", root)?;
+    for path in DIRECTORIES {
+        make_directories(dir, path)?;
+    }
+    let format = serde_json::to_vec(&Format { version: FORMAT_VERSION, mode });
+    let format = format.map_err(|source| StoreError::Corrupt { path: root.join("format"), source })?;
+    let index = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    create_once(dir, root, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    create_once(dir, root, "index.json", index)?;
+    create_once(dir, root, "format", &format)?;
+    Ok(rustix::fs::fsync(dir).act("sync", root)?)
+}
+
+/// Makes a durable file whole, where there is none yet.
+fn create_once(dir: &OwnedFd, root: &Path, name: &str, bytes: &[u8]) -> Result<(), FsError> {
+    let path = root.join(name);
+    let temporary = format!("{name}.{}", std::process::id());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, &temporary, flags, FileMode::RUSR | FileMode::WUSR).act("create", &path)?;
+    let mut file = std::fs::File::from(file);
+    io::Write::write_all(&mut file, bytes).act("write", &path)?;
+    file.sync_all().act("sync", &path)?;
+    match rustix::fs::linkat(dir, &temporary, dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(FsError::new("create", path, errno)),
+    }
+    rustix::fs::unlinkat(dir, &temporary, AtFlags::empty()).act("remove", path)
+}
+
+/// Makes `path` and what is missing above it, for the store's owner alone.
+fn make_directories(dir: impl AsFd, path: &str) -> Result<(), FsError> {
+    for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
+        match rustix::fs::mkdirat(&dir, &path[..end], FileMode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(FsError::new("make directory", path, errno)),
+        }
+    }
+    Ok(())
+}
+
+fn sync_directory(dir: impl AsFd, path: &str) -> Result<(), FsError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(dir, path, flags, FileMode::empty()).act("open directory", path)?;
+    rustix::fs::fsync(&opened).act("sync directory", path)
+}
