@@ -1,0 +1,440 @@
+//! What a COPY or a bind mount takes of a tree, and the identity of that.
+
+use std::os::fd::AsFd;
+
+use lap_solver::digest::Key;
+use lap_solver::graph::Copy;
+use lap_solver::pattern::{BadPattern, MatchInfo, Matcher, match_name};
+use rayon::prelude::*;
+use rustix::fs::{Mode, OFlags};
+use serde::Serialize;
+
+use super::{Kind, Node, Tree, TreeError, path, shown};
+
+/// Version of the encoding of [`Tree::identity`].
+const IDENTITY: &[u8] = b"selection 1\0";
+
+/// A part of a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub enum Selection {
+    /// One path with everything below it, its own metadata included: a bind mount.
+    Path(String),
+    /// What a COPY takes.
+    Copy {
+        /// Path or pattern.
+        source: String,
+        /// Whether it is a pattern.
+        wildcard: bool,
+        /// Patterns of which one has to match; all match where empty.
+        include: Vec<String>,
+        /// Patterns of which none may match.
+        exclude: Vec<String>,
+        /// Whether an included path without wildcard has to exist.
+        required: bool,
+    },
+}
+
+impl Selection {
+    /// What `copy` takes of its input.
+    #[must_use]
+    pub fn of_copy(copy: &Copy) -> Self {
+        Self::Copy {
+            source: copy.source.clone(),
+            wildcard: copy.wildcard,
+            include: copy.include.clone(),
+            exclude: copy.exclude.clone(),
+            required: copy.parents,
+        }
+    }
+}
+
+/// Include and exclude patterns of a COPY, for a walk from the top.
+#[derive(Debug)]
+pub struct Walk {
+    include: Option<Matcher>,
+    /// The include patterns as exceptions, which tell where they could match further down.
+    reach: Option<Matcher>,
+    exclude: Option<Matcher>,
+}
+
+/// What the patterns said of the directories above.
+#[derive(Debug, Clone, Default)]
+pub struct Matched {
+    include: MatchInfo,
+    exclude: MatchInfo,
+}
+
+/// What a walk does with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is taken.
+    Take,
+    /// A directory that is taken only if something below it is.
+    Pass,
+    /// Neither it nor anything below it is taken.
+    Skip,
+}
+
+impl Walk {
+    /// # Errors
+    /// Where a pattern is malformed.
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, BadPattern> {
+        let matcher = |patterns: &[String]| {
+            if patterns.is_empty() { Ok(None) } else { Matcher::new(patterns).map(Some) }
+        };
+        let reach: Vec<String> = include.iter().map(|pattern| format!("!{pattern}")).collect();
+        Ok(Self { include: matcher(include)?, reach: matcher(&reach)?, exclude: matcher(exclude)? })
+    }
+
+    /// Judges the entry at `below`, its path below the source.
+    #[must_use]
+    pub fn judge(&self, below: &[u8], is_dir: bool, parent: &Matched) -> (Verdict, Matched) {
+        if self.include.is_none() && self.exclude.is_none() {
+            return (Verdict::Take, Matched::default());
+        }
+        let text = String::from_utf8_lossy(below);
+        let (included, include) = match &self.include {
+            Some(matcher) => matcher.matches_using_parents(&text, &parent.include),
+            None => (true, MatchInfo::default()),
+        };
+        let (excluded, exclude) = match &self.exclude {
+            Some(matcher) => matcher.matches_using_parents(&text, &parent.exclude),
+            None => (false, MatchInfo::default()),
+        };
+        let could = |matcher: &Option<Matcher>| matcher.as_ref().is_some_and(|matcher| matcher.may_reinclude_below(&text));
+        let verdict = match (included && !excluded, is_dir) {
+            (true, _) => Verdict::Take,
+            (false, false) => Verdict::Skip,
+            (false, true) if excluded && !could(&self.exclude) => Verdict::Skip,
+            (false, true) if !included && !could(&self.reach) => Verdict::Skip,
+            (false, true) => Verdict::Pass,
+        };
+        (verdict, Matched { include, exclude })
+    }
+}
+
+/// One entry of a selection.
+struct Selected<'t> {
+    /// Path below the match.
+    below: Vec<u8>,
+    /// Path below the tree's root.
+    at: Vec<u8>,
+    node: &'t Node,
+    /// Whether its own metadata count: not those of a directory of which only the contents are taken.
+    own: bool,
+}
+
+impl Tree {
+    /// The paths that `source` stands for: itself, or in order of name everything that matches it.
+    ///
+    /// Links among the directories before the first wildcard are followed; the last part is not resolved.
+    ///
+    /// # Errors
+    /// [`TreeError::NotFound`] where a source without wildcard does not exist; a pattern may match nothing.
+    pub fn matches(&self, source: &str, wildcard: bool) -> Result<Vec<Vec<u8>>, TreeError> {
+        let source = path::clean(source.as_bytes());
+        let parts: Vec<&[u8]> = source.split(|byte| *byte == b'/').collect();
+        let first = parts.iter().position(|part| wildcard && has_wildcard(part));
+        let Some(first) = first else {
+            self.existing(&source)?;
+            return Ok(vec![source]);
+        };
+        let (base, pattern) = (parts[..first].join(&b'/'), &parts[first..]);
+        let (at, node) = self.existing(&base)?;
+        let mut found = Vec::new();
+        let text = String::from_utf8_lossy(&pattern.join(&b'/')).into_owned();
+        self.glob(&at, node, b"", &text, pattern.len(), &mut found)?;
+        Ok(found)
+    }
+
+    /// The entry that `path` leads to, links followed, and where that is.
+    pub(crate) fn existing(&self, path: &[u8]) -> Result<(Vec<u8>, &Node), TreeError> {
+        let at = self.resolve(path)?;
+        match self.lookup(&at)? {
+            Some(node) => Ok((at, node)),
+            None if self.is_filtered() && self.lies_there(&at) => Err(TreeError::Ignored { path: shown(path) }),
+            None => Err(TreeError::not_found(path)),
+        }
+    }
+
+    fn lies_there(&self, at: &[u8]) -> bool {
+        path::open_beneath(self.fd().as_fd(), at, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).is_ok()
+    }
+
+    fn glob(
+        &self,
+        at: &[u8],
+        node: &Node,
+        below: &[u8],
+        pattern: &str,
+        depth: usize,
+        found: &mut Vec<Vec<u8>>,
+    ) -> Result<(), TreeError> {
+        for entry in self.entries(at, node)? {
+            let below = path::join(below, &entry.name);
+            let at = path::join(at, &entry.name);
+            if match_name(pattern, &String::from_utf8_lossy(&below))? {
+                found.push(at);
+            } else if depth > 1 {
+                self.glob(&at, entry, &below, pattern, depth - 1, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The identity of what `selections` take: equal identities mean that no COPY and no mount can tell the two apart.
+    ///
+    /// Holds paths, types, modes, owners, sizes, link targets, device numbers, contents and attributes; no times.
+    ///
+    /// # Errors
+    /// Where something that is named does not exist, cannot be read, or changed while it was read.
+    pub fn identity(&self, selections: &[Selection]) -> Result<Key, TreeError> {
+        let mut text = IDENTITY.to_vec();
+        for selection in selections {
+            self.encode(selection, &mut text)?;
+        }
+        Ok(Key::from_bytes(*blake3::hash(&text).as_bytes()))
+    }
+
+    fn encode(&self, selection: &Selection, text: &mut Vec<u8>) -> Result<(), TreeError> {
+        let nothing = Vec::new();
+        let (matches, include, exclude, own) = match selection {
+            Selection::Path(source) => (self.matches(source, false)?, &nothing, &nothing, true),
+            Selection::Copy { source, wildcard, include, exclude, required } => {
+                let matches = self.matches(source, *wildcard)?;
+                if *required {
+                    self.check_required(source, include)?;
+                }
+                (matches, include, exclude, false)
+            }
+        };
+        let walk = Walk::new(include, exclude)?;
+        field(text, b'S', &matches.len().to_le_bytes());
+        for found in matches {
+            field(text, b'M', &found);
+            let (at, node) = self.existing(&found)?;
+            if matches!(selection, Selection::Path(_)) || walk.is_everything() {
+                self.load(&at, node)?;
+            }
+            let mut selected = vec![Selected { below: Vec::new(), at, node, own: own || !node.is_dir() }];
+            self.collect(&walk, &Matched::default(), 0, &mut selected)?;
+            let digests = selected.par_iter().with_min_len(16).map(|entry| self.entry_digest(entry));
+            let digests = digests.collect::<Result<Vec<_>, _>>()?;
+            for (entry, digest) in selected.iter().zip(digests) {
+                entry.encode(text, digest);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_required(&self, source: &str, include: &[String]) -> Result<(), TreeError> {
+        for pattern in include.iter().filter(|pattern| !has_wildcard(pattern.as_bytes())) {
+            self.existing(&path::join(&path::clean(source.as_bytes()), &path::clean(pattern.as_bytes())))?;
+        }
+        Ok(())
+    }
+
+    /// Adds what is taken below the last of `selected`.
+    fn collect<'t>(
+        &'t self,
+        walk: &Walk,
+        matched: &Matched,
+        parent: usize,
+        selected: &mut Vec<Selected<'t>>,
+    ) -> Result<(), TreeError> {
+        let (node, at, below) = (selected[parent].node, selected[parent].at.clone(), selected[parent].below.clone());
+        for entry in self.entries(&at, node)? {
+            let below = path::join(&below, &entry.name);
+            let (verdict, matched) = walk.judge(&below, entry.is_dir(), matched);
+            if verdict == Verdict::Skip {
+                continue;
+            }
+            let mark = selected.len();
+            selected.push(Selected { below, at: path::join(&at, &entry.name), node: entry, own: true });
+            self.collect(walk, &matched, mark, selected)?;
+            if verdict == Verdict::Pass && selected.len() == mark + 1 {
+                selected.pop();
+            }
+        }
+        Ok(())
+    }
+
+    fn entry_digest(&self, entry: &Selected<'_>) -> Result<Key, TreeError> {
+        match &entry.node.kind {
+            Kind::File(_) => self.file_digest(&entry.at, entry.node),
+            Kind::Directory(_) if entry.own => self.directory_xattrs(&entry.at, entry.node),
+            Kind::Symlink(_) => {
+                let target = self.target(&entry.at, entry.node)?;
+                Ok(Key::from_bytes(*blake3::hash(target).as_bytes()))
+            }
+            _ => Ok(Key::from_bytes([0; 32])),
+        }
+    }
+}
+
+impl Walk {
+    const fn is_everything(&self) -> bool {
+        self.include.is_none() && self.exclude.is_none()
+    }
+}
+
+impl Selected<'_> {
+    fn encode(&self, text: &mut Vec<u8>, digest: Key) {
+        let meta = &self.node.meta;
+        let (tag, mode, number) = match &self.node.kind {
+            Kind::Directory(_) => (b'd', meta.mode, 0),
+            Kind::File(_) => (b'f', meta.mode, meta.size),
+            Kind::Symlink(_) => (b'l', 0, 0),
+            Kind::Block => (b'b', meta.mode, meta.rdev),
+            Kind::Char => (b'c', meta.mode, meta.rdev),
+            Kind::Fifo => (b'p', meta.mode, 0),
+        };
+        field(text, tag, &self.below);
+        if self.own {
+            for value in [mode, meta.uid, meta.gid] {
+                text.extend_from_slice(&value.to_le_bytes());
+            }
+            text.extend_from_slice(&number.to_le_bytes());
+            text.extend_from_slice(digest.as_bytes());
+        } else {
+            text.push(b'-');
+        }
+    }
+}
+
+fn field(text: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    text.push(tag);
+    text.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    text.extend_from_slice(bytes);
+}
+
+/// Whether Go's `filepath.Match` would see more than literal text.
+pub(crate) fn has_wildcard(text: &[u8]) -> bool {
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => {
+                bytes.next();
+            }
+            b'*' | b'?' | b'[' => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    use super::super::{Owners, StatCache};
+    use super::*;
+
+    fn tree(dir: &Path) -> Tree {
+        Tree::open(dir, None, Owners::Root).unwrap()
+    }
+
+    fn copy(source: &str) -> Selection {
+        let wildcard = has_wildcard(source.as_bytes());
+        Selection::Copy { source: source.into(), wildcard, include: vec![], exclude: vec![], required: false }
+    }
+
+    fn sample() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("src/deep")).unwrap();
+        fs::create_dir_all(dir.path().join("other")).unwrap();
+        for name in ["src/a.c", "src/b.c", "src/deep/c.c", "other/a.c", "top.txt", "star*"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        symlink("src", dir.path().join("link")).unwrap();
+        dir
+    }
+
+    #[test]
+    fn wildcards_match_as_go_does() {
+        let dir = sample();
+        let tree = tree(dir.path());
+        for (source, want) in [
+            ("/*.txt", &["top.txt"][..]),
+            ("/*/a.c", &["other/a.c", "src/a.c"]),
+            ("/s*", &["src", "star*"]),
+            ("/link/*.c", &["src/a.c", "src/b.c"]),
+            ("/src/[ab].c", &["src/a.c", "src/b.c"]),
+            ("/nothing*", &[]),
+            ("/src/*/c.c", &["src/deep/c.c"]),
+        ] {
+            let found = tree.matches(source, true).unwrap();
+            let found: Vec<_> = found.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+            assert_eq!(found, want, "{source}");
+        }
+        let missing = tree.matches("/x/y", true).unwrap_err().to_string();
+        assert_eq!(missing, r#""/x/y": not found"#);
+        assert!(tree.matches("/missing/*.c", true).is_err());
+        assert!(tree.matches("/star*", false).is_ok(), "without wildcards the name is taken as it is");
+    }
+
+    #[test]
+    fn identity_is_of_what_is_taken_and_nothing_else() {
+        let dir = sample();
+        let identity = |source: &str| tree(dir.path()).identity(&[copy(source)]).unwrap();
+        let (src, top, other) = (identity("/src"), identity("/top.txt"), identity("/other"));
+        assert_ne!(src, other);
+
+        fs::write(dir.path().join("other/a.c"), "changed").unwrap();
+        assert_eq!(identity("/src"), src);
+        assert_eq!(identity("/top.txt"), top);
+        assert_ne!(identity("/other"), other);
+
+        let file = fs::File::options().write(true).open(dir.path().join("src/a.c")).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(identity("/src"), src, "times do not count");
+        fs::set_permissions(dir.path().join("src/a.c"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_ne!(identity("/src"), src, "modes do");
+        fs::set_permissions(dir.path().join("src/a.c"), fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(identity("/src"), src);
+        fs::rename(dir.path().join("src/b.c"), dir.path().join("src/d.c")).unwrap();
+        assert_ne!(identity("/src"), src, "names do");
+        assert_eq!(identity("/link/a.c"), identity("/link/a.c"));
+    }
+
+    #[test]
+    fn patterns_bound_what_is_taken() {
+        let dir = sample();
+        let select = |include: &[&str], exclude: &[&str]| {
+            let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+            let selection = Selection::Copy {
+                source: "/".into(),
+                wildcard: true,
+                include: owned(include),
+                exclude: owned(exclude),
+                required: true,
+            };
+            tree(dir.path()).identity(&[selection])
+        };
+        let deep = select(&["src/deep"], &[]).unwrap();
+        fs::write(dir.path().join("src/a.c"), "changed").unwrap();
+        assert_eq!(select(&["src/deep"], &[]).unwrap(), deep);
+        fs::write(dir.path().join("src/deep/c.c"), "changed").unwrap();
+        assert_ne!(select(&["src/deep"], &[]).unwrap(), deep);
+        assert!(select(&["no/such"], &[]).is_err(), "an included path without wildcards has to exist");
+        assert!(select(&["no/such*"], &[]).is_ok());
+
+        let without = select(&[], &["**/*.c", "link"]).unwrap();
+        fs::write(dir.path().join("src/deep/new.c"), "new").unwrap();
+        assert_eq!(select(&[], &["**/*.c", "link"]).unwrap(), without);
+    }
+
+    #[test]
+    fn known_digests_are_not_computed_again() {
+        let dir = sample();
+        let stats = std::sync::Arc::new(StatCache::open(dir.path().join("stats")));
+        let cached = || tree(dir.path()).with_stats(stats.clone());
+        let first = cached().identity(&[copy("/src")]).unwrap();
+        let tree = cached();
+        let node = tree.lookup(b"src/a.c").unwrap().unwrap();
+        stats.put(&node.meta, std::time::SystemTime::now() + std::time::Duration::from_secs(10), Key::of("t", "fake"));
+        assert_ne!(cached().identity(&[copy("/src")]).unwrap(), first, "the remembered digest was used");
+    }
+}
