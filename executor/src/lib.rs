@@ -10,6 +10,7 @@ pub mod container;
 pub mod network;
 pub mod sandbox;
 mod sys;
+pub mod tree;
 pub mod userns;
 
 use std::ffi::OsString;

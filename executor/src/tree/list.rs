@@ -165,7 +165,10 @@ mod tests {
         let no_ignore = all(&tree(dir.path(), &[]));
         assert_eq!(no_ignore, [&everything[..], &modules[..]].concat());
         for (ignore, want) in [
-            (&["node_modules"][..], &["a", "a/b", "a/b/drop.txt", "a/b/keep.txt", "a/c", "a/c/d", "a/c/d/keep.txt", "top.txt"][..]),
+            (
+                &["node_modules"][..],
+                &["a", "a/b", "a/b/drop.txt", "a/b/keep.txt", "a/c", "a/c/d", "a/c/d/keep.txt", "top.txt"][..],
+            ),
             (&["a", "!a/b/keep.txt", "node_modules"], &["a", "a/b", "a/b/keep.txt", "top.txt"]),
             (&["**", "!**/d"], &["a", "a/c", "a/c/d", "a/c/d/keep.txt"]),
             (&["*"], &[]),

@@ -110,7 +110,11 @@ pub struct Meta {
 }
 
 impl Meta {
-    #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "nanoseconds and sizes are not negative")]
+    #[expect(
+        clippy::cast_sign_loss,
+        clippy::cast_possible_truncation,
+        reason = "nanoseconds and sizes are not negative"
+    )]
     fn new(stat: &rustix::fs::Stat, owners: Owners) -> Self {
         let (uid, gid) = match owners {
             Owners::Kept => (stat.st_uid, stat.st_gid),

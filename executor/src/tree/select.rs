@@ -101,7 +101,8 @@ impl Walk {
             Some(matcher) => matcher.matches_using_parents(&text, &parent.exclude),
             None => (false, MatchInfo::default()),
         };
-        let could = |matcher: &Option<Matcher>| matcher.as_ref().is_some_and(|matcher| matcher.may_reinclude_below(&text));
+        let could =
+            |matcher: &Option<Matcher>| matcher.as_ref().is_some_and(|matcher| matcher.may_reinclude_below(&text));
         let verdict = match (included && !excluded, is_dir) {
             (true, _) => Verdict::Take,
             (false, false) => Verdict::Skip,

@@ -174,7 +174,8 @@ mod tests {
         cache.save().unwrap();
         let again = StatCache::open(file.clone());
         assert_eq!(again.get(&meta(1, 1000)), Some(key));
-        for changed in [meta(2, 1000), meta(1, 1001), Meta { size: 4, ..meta(1, 1000) }, Meta { dev: 2, ..meta(1, 1000) }]
+        for changed in
+            [meta(2, 1000), meta(1, 1001), Meta { size: 4, ..meta(1, 1000) }, Meta { dev: 2, ..meta(1, 1000) }]
         {
             assert_eq!(again.get(&changed), None);
         }
@@ -190,7 +191,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = StatCache::open(dir.path().join("stats"));
         let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        for (ctime, started, kept) in [(1000, 1000, false), (1000, 1002, false), (1000, 1003, true), (1000, 900, false)] {
+        for (ctime, started, kept) in [(1000, 1000, false), (1000, 1002, false), (1000, 1003, true), (1000, 900, false)]
+        {
             let key = Key::of("t", &started);
             cache.put(&meta(started, ctime), at(started), key);
             assert_eq!(cache.get(&meta(started, ctime)).is_some(), kept, "ctime {ctime}, hashed at {started}");
