@@ -2,14 +2,17 @@
 //!
 //! The store ([`store`]) is a directory that several processes use at once: blobs as in an OCI layout
 //! ([`content`]), layers unpacked side by side ([`layer`]) so that overlay mounts can stack them
-//! ([`snapshot`]), and what earlier builds yielded ([`records`]). Everything that touches a root file system goes
+//! ([`snapshot`]), and what earlier builds yielded ([`records`]). Images ([`image`]) are views of blobs; [`names`] keeps
+//! what they are called. Everything that touches a root file system goes
 //! through [`fs`], never through joined path strings.
 
 pub mod account;
 pub mod content;
 pub mod digest;
 pub mod fs;
+pub mod image;
 pub mod layer;
+pub mod names;
 pub mod records;
 pub mod snapshot;
 pub mod store;
