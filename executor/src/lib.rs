@@ -8,6 +8,7 @@
 
 pub mod container;
 pub mod network;
+pub mod op;
 pub mod sandbox;
 mod sys;
 pub mod tree;

@@ -73,7 +73,7 @@ pub(crate) fn xattrs(fd: BorrowedFd<'_>) -> io::Result<Vec<Xattr>> {
     };
     let mut found = Vec::new();
     for name in names[..length].split(|byte| *byte == 0).filter(|name| is_copied(name)) {
-        let mut value = vec![0; rustix::fs::fgetxattr(fd, name, &mut [0_u8; 0][..]).unwrap_or(0)];
+        let mut value = vec![0; rustix::fs::fgetxattr_query(fd, name).unwrap_or(0)];
         match rustix::fs::fgetxattr(fd, name, &mut value[..]) {
             Ok(length) => value.truncate(length),
             Err(Errno::NODATA) => continue,

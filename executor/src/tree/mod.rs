@@ -22,9 +22,10 @@ use lap_solver::digest::Key;
 use lap_solver::pattern::{MatchInfo, Matcher};
 use rustix::fs::{FileType, Mode, OFlags};
 
+pub(crate) use digest::xattrs;
 pub use error::TreeError;
 pub(crate) use path::shown;
-pub use select::{Selection, Walk};
+pub use select::{Matched, Selection, Verdict, Walk};
 pub use stat_cache::StatCache;
 
 use path::{ResolveError, Step};

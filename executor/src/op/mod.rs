@@ -1,0 +1,3 @@
+//! The kinds of steps, one module each.
+
+pub mod file;
