@@ -7,6 +7,7 @@
 //! through [`fs`], never through joined path strings.
 
 pub mod account;
+pub mod archive;
 pub mod content;
 pub mod digest;
 pub mod fs;

@@ -1,14 +1,16 @@
 //! Snapshots: a stack of layers as data. Nothing is mounted here; whoever mounts gets an [`OverlayPlan`].
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lap_solver::digest::Key;
+use rustix::fs::{Gid, Mode, Uid};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::fs::{self, Act};
-use crate::layer::{LayerError, LayerInfo};
+use crate::fs::{self, Act, FsError, Metadata, NewDirectory};
+use crate::layer::{LayerError, LayerInfo, View, exported};
 use crate::store::{Session, Store, StoreError};
 
 /// A layer by name, whether it is in the store or still remote.
@@ -112,6 +114,23 @@ impl Workspace {
     }
 }
 
+impl Workspace {
+    /// The directory that holds the others.
+    pub(crate) fn open(&self) -> Result<OwnedFd, FsError> {
+        fs::open_dir_at(self.session.dir(), self.name.as_bytes())
+    }
+
+    fn set_root(&self, root: &Metadata) -> Result<(), FsError> {
+        let upper = fs::open_dir_at(self.open()?, b"upper")?;
+        let (uid, gid) = (Uid::from_raw(root.uid), Gid::from_raw(root.gid));
+        rustix::fs::fchown(&upper, Some(uid), Some(gid)).act("change the owner of", self.upper())?;
+        rustix::fs::fchmod(&upper, Mode::from_raw_mode(root.mode)).act("change the mode of", self.upper())?;
+        let xattrs = exported(&root.xattrs);
+        fs::apply_xattrs(&upper, b".", &xattrs)?;
+        fs::apply_times(&upper, b".", root.mtime)
+    }
+}
+
 impl Drop for Workspace {
     fn drop(&mut self) {
         // What cannot be removed now goes with the session, or with the next process.
@@ -129,33 +148,22 @@ impl Store {
         let (dir, name) = session.create_directory()?;
         let path = session.path().join(&name);
         for (name, mode) in [("upper", 0o755), ("work", 0o700), ("merged", 0o755)] {
-            let new = fs::NewDirectory { mode, uid: 0, gid: 0 };
-            rustix::fs::mkdirat(&dir, name, rustix::fs::Mode::from_raw_mode(new.mode)).act("make directory", &path)?;
+            fs::make_directory(&dir, name.as_bytes(), NewDirectory { mode, uid: 0, gid: 0 })?;
         }
         Ok(Workspace { session, name, path })
     }
 
-    /// What to mount to see `layers` (lowest first), writable where a workspace is given.
+    /// What to mount to see `layers` (lowest first), writable where a workspace is given. The workspace's upper
+    /// directory gets owner and mode of the root below it, since a mount shows those of its top directory.
     ///
     /// # Errors
     /// Where a layer is missing.
     pub fn overlay(&self, layers: &[Digest], workspace: Option<&Workspace>) -> Result<OverlayPlan, LayerError> {
+        let below = View::open(self, layers)?;
+        if let (Some(workspace), Some(root)) = (workspace, below.root_metadata()?) {
+            workspace.set_root(&root)?;
+        }
         let lowers = layers.iter().rev().map(|layer| self.layer_dir(layer).join("fs")).collect();
         Ok(OverlayPlan { lowers, upper: workspace.map(Workspace::upper), work: workspace.map(Workspace::work) })
-    }
-
-    /// Makes the layer that `workspace` holds, compared with `parents` (lowest first). Nothing where nothing has
-    /// changed, unless `keep_empty`.
-    ///
-    /// # Errors
-    /// Where the tree cannot be read or the layer cannot be put in place.
-    pub fn commit(
-        &self,
-        workspace: Workspace,
-        parents: &[Digest],
-        keep_empty: bool,
-    ) -> Result<Option<LayerInfo>, LayerError> {
-        let _ = (workspace, parents, keep_empty);
-        Ok(None)
     }
 }

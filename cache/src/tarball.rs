@@ -1,1 +1,38 @@
-//! Archives for `ADD`.
+//! Archives that `ADD` unpacks: any tar, compressed or not, into a directory of a root file system.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+
+use crate::archive::Limits;
+use crate::fs::Act;
+use crate::layer::{Applier, Extracted, LayerError, Owner, decompress};
+use crate::store::Mode;
+
+/// Unpacks `reader` (decompressed by its magic number) into the directory `path` inside `root`, which is made where
+/// it is missing.
+///
+/// Every name is resolved inside `root`; links that lead out of it lead to its root. Entries replace what is there,
+/// directories are merged. Names beginning with `.wh.` are names like any other.
+///
+/// # Errors
+/// Where the stream fails, is no tar, exceeds a limit or holds what must not be.
+pub fn extract_into(
+    root: impl AsFd,
+    path: &[u8],
+    reader: impl Read + Send,
+    owner: Owner,
+    mode: Mode,
+) -> Result<Extracted, LayerError> {
+    let root = root.as_fd().try_clone_to_owned().act("open", "/")?;
+    let mut stream = decompress(reader).map_err(LayerError::Read)?;
+    Applier::plain(root, mode, path.to_vec(), owner).run(&mut stream, Limits::default())
+}
+
+/// Whether a file is an archive that `ADD` unpacks: a tar, or something compressed that decompresses to one. Reads
+/// no more than it must.
+#[must_use]
+pub fn is_archive(reader: impl Read + Send) -> bool {
+    let Ok(mut stream) = decompress(reader) else { return false };
+    let mut block = [0; crate::archive::BLOCK];
+    stream.read_exact(&mut block).is_ok() && crate::archive::is_header(&block)
+}

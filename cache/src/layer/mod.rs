@@ -5,9 +5,14 @@
 //! "Image Layer Filesystem Changeset"). A layer of our own is a tar that can be written again from the directory,
 //! bit for bit; of a foreign one (pulled, loaded) the original blob is the truth.
 
+mod apply;
+mod commit;
 mod decompress;
+mod stream;
+mod tree;
+mod view;
+mod whiteout;
 
-use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use lap_solver::digest::Key;
@@ -15,11 +20,16 @@ use lap_solver::digest::Key;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::archive::ArchiveError;
 use crate::digest::Digest;
 use crate::fs::FsError;
 use crate::store::{Store, StoreError};
 
+pub(crate) use apply::Applier;
+pub use apply::{Extracted, Owner};
 pub use decompress::{Compression, decompress};
+pub(crate) use tree::exported;
+pub use view::{Found, View};
 
 /// What is known of a stored layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +106,37 @@ pub enum LayerError {
         /// What came.
         actual: Digest,
     },
+    /// The tar is none, or damaged, or too large.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// An entry that no layer may have.
+    #[error("archive entry {} {why}", path.display())]
+    Refused {
+        /// The entry.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A hard link to a file that neither the layer nor the ones below have.
+    #[error("hard link {} to {}: no such file in the layer", path.display(), target.display())]
+    UnresolvedLink {
+        /// The link.
+        path: PathBuf,
+        /// What it names.
+        target: PathBuf,
+    },
+    /// A step made a file whose name means something else in an image.
+    #[error("{}: names beginning with .wh. cannot be kept in an image layer", path.display())]
+    WhiteoutName {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Somebody still wrote while the layer was read.
+    #[error("{} changed while it was read", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The stream of bytes failed: network, decompression.
     #[error("read the layer: {0}")]
     Read(#[source] std::io::Error),
@@ -165,37 +206,17 @@ impl Store {
         let names = crate::fs::sorted_names(crate::fs::open_dir_at(self.dir(), b"layers")?)?;
         Ok(names.iter().filter_map(|name| Digest::from_hex(std::str::from_utf8(name).ok()?).ok()).collect())
     }
-
-    /// Unpacks an uncompressed tar into a layer of its own, named by its diff ID, which must be `expected` where
-    /// that is given. Where the layer is already there, the stream is still read and checked.
-    ///
-    /// The layer is independent of the ones below it, but for a hard link whose target is not in the tar: that is
-    /// looked up and copied from `parents` (lowest first). An error says that it is not there;
-    /// unpack again when the parents are.
-    ///
-    /// # Errors
-    /// Where the stream fails, is no tar, has another digest, exceeds a limit or holds what must not be.
-    pub fn unpack(
-        &self,
-        reader: impl Read,
-        expected: Option<Digest>,
-        parents: &[Digest],
-    ) -> Result<LayerInfo, LayerError> {
-        let _ = (reader, expected, parents);
-        Err(LayerError::Missing { diff_id: Digest::of(b"") })
-    }
-
-    /// Writes the tar of a layer made here: exactly the bytes of its diff ID. Returns their number.
-    ///
-    /// # Errors
-    /// [`LayerError::Foreign`] for a foreign layer, of which the blob must be taken;
-    /// [`LayerError::WrongDiffId`] where the directory was damaged.
-    pub fn write_tar(&self, diff_id: &Digest, writer: impl Write) -> Result<u64, LayerError> {
-        let _ = writer;
-        Err(LayerError::Foreign { diff_id: *diff_id })
-    }
 }
 
 pub(crate) fn layer_path(diff_id: &Digest) -> String {
     format!("layers/{}", diff_id.hex())
+}
+
+/// `name` in the directory `parent`; an empty parent is the root.
+pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    match (parent, name) {
+        (b"", _) => name.to_vec(),
+        (_, b"") => parent.to_vec(),
+        _ => [parent, b"/", name].concat(),
+    }
 }
