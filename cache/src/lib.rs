@@ -15,6 +15,7 @@ pub mod image;
 pub mod layer;
 pub mod names;
 pub mod records;
+pub mod registry;
 pub mod snapshot;
 pub mod store;
 pub mod tarball;

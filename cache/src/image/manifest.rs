@@ -43,9 +43,9 @@ pub const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, applicatio
 #[derive(Debug, Clone)]
 pub enum Document {
     /// One image.
-    Manifest(ImageManifest),
+    Manifest(Box<ImageManifest>),
     /// A choice of images.
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
 }
 
 /// A document that cannot be used.

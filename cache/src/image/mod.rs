@@ -158,7 +158,7 @@ impl Image {
             (None, _) => oci_spec::image::MediaType::ImageManifest.to_string(),
         };
         let descriptor = manifest::descriptor(&media_type, digest, raw_manifest.len() as u64)?;
-        Ok(Self { descriptor, manifest, raw_manifest, config, raw_config, layers, digest, id })
+        Ok(Self { descriptor, manifest: *manifest, raw_manifest, config, raw_config, layers, digest, id })
     }
 
     /// Digest of the manifest: what a registry calls the image.

@@ -1,0 +1,100 @@
+//! TLS with ring, and the CA certificates: those given, the machine's, or a built-in set, read when first needed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::RegistryError;
+use super::transport::Trust;
+
+/// Where distributions keep the bundle of CA certificates.
+const BUNDLES: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The only place that names the provider of cryptography.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// TLS for one kind of trust; CA certificates are read for [`Trust::Verified`] alone.
+pub(super) fn config(trust: Trust, ca_files: &[PathBuf]) -> Result<ClientConfig, RegistryError> {
+    let builder = ClientConfig::builder_with_provider(provider());
+    let builder = builder.with_safe_default_protocol_versions().map_err(RegistryError::Tls)?;
+    Ok(match trust {
+        Trust::Plain => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
+        Trust::Verified => builder.with_root_certificates(roots(ca_files)?).with_no_client_auth(),
+        Trust::Unverified => {
+            let verifier = Arc::new(AnyCertificate(provider()));
+            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+        }
+    })
+}
+
+fn roots(ca_files: &[PathBuf]) -> Result<RootCertStore, RegistryError> {
+    let mut store = RootCertStore::empty();
+    for path in ca_files {
+        let failed = |source| RegistryError::Roots { path: path.display().to_string(), source };
+        let certificates = CertificateDer::pem_file_iter(path).map_err(failed)?;
+        store.add_parsable_certificates(certificates.collect::<Result<Vec<_>, _>>().map_err(failed)?);
+    }
+    if ca_files.is_empty() {
+        let readable = |path: &str| CertificateDer::pem_file_iter(Path::new(path)).ok();
+        if let Some(certificates) = BUNDLES.iter().find_map(|path| readable(path)) {
+            store.add_parsable_certificates(certificates.flatten());
+        }
+        if store.is_empty() {
+            store.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+        }
+    }
+    Ok(store)
+}
+
+/// Takes any certificate, as asked for hosts marked insecure; the handshake's signatures are still checked.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,434 @@
+//! Requests: where they go, who is trusted, when they are repeated, which redirects are followed.
+//!
+//! A login belongs to one registry. It is sent to that registry's own address only, never along a redirect to
+//! another one, and to a token server only where [`super::auth`] finds that it may go there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::{Client, Method, Response, StatusCode, Url};
+
+use super::auth::Authorization;
+use super::config::RegistryConfig;
+use super::{RegistryError, tls};
+use crate::store::lock;
+
+/// Longest error answer that is read, in bytes.
+const MESSAGE_LIMIT: u64 = 64 << 10;
+/// Redirects followed for one request.
+const REDIRECTS: usize = 5;
+/// Tries where nobody listens: a registry that is down is told soon.
+const CONNECT_ATTEMPTS: u32 = 3;
+const USER_AGENT: &str = concat!("lapstrake/", env!("CARGO_PKG_VERSION"));
+
+/// How the other side is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Trust {
+    /// Plain http.
+    Plain,
+    /// https with a certificate that is checked.
+    Verified,
+    /// https with any certificate.
+    Unverified,
+}
+
+/// An address that serves a registry: its own, or a mirror's.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    /// Whose logins are used: `host[:port]`, `docker.io` for Docker Hub.
+    pub(super) registry: String,
+    /// Without `/v2/`.
+    pub(super) base: Url,
+}
+
+impl Endpoint {
+    /// The address of something in a repository.
+    pub(super) fn url(&self, repository: &str, rest: &str) -> Result<Url, RegistryError> {
+        let text = format!("{}/v2/{repository}/{rest}", self.base.as_str().trim_end_matches('/'));
+        Url::parse(&text).map_err(|_| RegistryError::Address { text })
+    }
+}
+
+/// What a request may do: a repository, and whether to write.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Scope {
+    pub(super) repository: String,
+    pub(super) push: bool,
+    /// A second repository to read, for a mount.
+    pub(super) also_pull: Option<String>,
+}
+
+impl Scope {
+    pub(super) fn pull(repository: &str) -> Self {
+        Self { repository: repository.to_owned(), push: false, also_pull: None }
+    }
+
+    pub(super) fn push(repository: &str) -> Self {
+        Self { repository: repository.to_owned(), push: true, also_pull: None }
+    }
+}
+
+/// Makes the body of a request; called again for each try.
+pub(super) type MakeBody = Arc<dyn Fn() -> Result<reqwest::Body, RegistryError> + Send + Sync>;
+
+/// One request.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: Vec<(HeaderName, String)>,
+    pub(super) body: Option<MakeBody>,
+    /// Not to be repeated as it is, but for a login.
+    once: bool,
+}
+
+impl Call {
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: Vec::new(), body: None, once: false }
+    }
+
+    pub(super) fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    pub(super) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn body(mut self, body: MakeBody) -> Self {
+        self.body = Some(body);
+        self
+    }
+}
+
+/// An answer, and whether it came from another address than the one that was asked.
+struct Answer {
+    response: Response,
+    redirected: bool,
+}
+
+/// The HTTP clients and what has been learnt about registries.
+pub(super) struct Transport {
+    pub(super) config: RegistryConfig,
+    clients: [OnceLock<Client>; 3],
+    endpoints: tokio::sync::Mutex<HashMap<String, Endpoint>>,
+    pub(super) authorizations: Mutex<HashMap<(String, Scope), Authorization>>,
+}
+
+impl Transport {
+    pub(super) fn new(config: RegistryConfig) -> Self {
+        Self {
+            config,
+            clients: Default::default(),
+            endpoints: tokio::sync::Mutex::default(),
+            authorizations: Mutex::default(),
+        }
+    }
+
+    /// A client of a kind; made when it is first needed, so that CA certificates are only read for https.
+    fn client(&self, trust: Trust) -> Result<&Client, RegistryError> {
+        let slot = &self.clients[trust as usize];
+        if let Some(client) = slot.get() {
+            return Ok(client);
+        }
+        let tls = tls::config(trust, &self.config.ca_files)?;
+        let mut builder = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .hickory_dns(true)
+            // Blobs travel over several connections; one multiplexed connection is slower.
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .user_agent(USER_AGENT)
+            .connect_timeout(self.config.connect_timeout)
+            .read_timeout(self.config.stall_timeout)
+            .no_proxy();
+        let proxies = &self.config.proxies;
+        let none = proxies.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        if let Some(proxy) = &proxies.http {
+            builder = builder.proxy(reqwest::Proxy::http(proxy).map_err(RegistryError::Client)?.no_proxy(none.clone()));
+        }
+        if let Some(proxy) = &proxies.https {
+            builder = builder.proxy(reqwest::Proxy::https(proxy).map_err(RegistryError::Client)?.no_proxy(none));
+        }
+        let client = builder.build().map_err(RegistryError::Client)?;
+        Ok(slot.get_or_init(|| client))
+    }
+
+    /// How the host of an address is trusted.
+    fn trust(&self, url: &Url) -> Trust {
+        match url.scheme() {
+            "http" => Trust::Plain,
+            _ if self.config.is_insecure(&authority(url)) => Trust::Unverified,
+            _ => Trust::Verified,
+        }
+    }
+
+    /// The addresses to ask for a registry: its mirrors, then itself.
+    pub(super) async fn endpoints(&self, registry: &str) -> Result<Vec<Endpoint>, RegistryError> {
+        let mut endpoints = Vec::new();
+        for mirror in self.config.mirrors.get(registry).into_iter().flatten() {
+            let text = if mirror.contains("://") { mirror.clone() } else { format!("https://{mirror}") };
+            let base = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            let base = base.ok_or_else(|| RegistryError::Address { text: mirror.clone() })?;
+            endpoints.push(Endpoint { registry: authority(&base), base });
+        }
+        endpoints.push(self.upstream(registry).await?);
+        Ok(endpoints)
+    }
+
+    /// The registry itself. For a host that need not be secure, https is tried once, then plain http.
+    pub(super) async fn upstream(&self, registry: &str) -> Result<Endpoint, RegistryError> {
+        let mut known = self.endpoints.lock().await;
+        if let Some(endpoint) = known.get(registry) {
+            return Ok(endpoint.clone());
+        }
+        let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+        let address = |scheme: &str| {
+            let text = format!("{scheme}://{host}/");
+            Url::parse(&text).map_err(|_| RegistryError::Address { text: registry.to_owned() })
+        };
+        let mut base = address("https")?;
+        if self.config.is_insecure(host) {
+            let probe = base.join("v2/").map_err(|_| RegistryError::Address { text: registry.to_owned() })?;
+            if self.client(Trust::Unverified)?.get(probe).send().await.is_err() {
+                base = address("http")?;
+            }
+        }
+        let endpoint = Endpoint { registry: registry.to_owned(), base };
+        known.insert(registry.to_owned(), endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// Sends a request, again where that may help, with a login where one is asked for. Any status that is not worth
+    /// another try is returned as it is.
+    pub(super) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        call: &Call,
+    ) -> Result<Response, RegistryError> {
+        let retry = self.config.retry;
+        let attempts = if call.once { 1 } else { retry.attempts };
+        let mut asked_for_login = false;
+        let mut attempt = 1;
+        loop {
+            let wait = match self.follow(endpoint, scope, call).await {
+                Ok(Answer { response, redirected: false })
+                    if response.status() == StatusCode::UNAUTHORIZED && !asked_for_login =>
+                {
+                    asked_for_login = true;
+                    if !self.authenticate(endpoint, scope, response.headers()).await? {
+                        return Ok(response);
+                    }
+                    continue;
+                }
+                Ok(Answer { response, .. }) if is_passing(response.status()) && attempt < attempts => {
+                    retry_after(response.headers())
+                }
+                Ok(Answer { response, .. }) => return Ok(response),
+                Err(error) if attempt < retry_limit(&error, attempts) => None,
+                Err(error) => return Err(error),
+            };
+            attempt += 1;
+            tokio::time::sleep(retry.wait(attempt, wait)).await;
+        }
+    }
+
+    /// Like [`Self::send`], but an answer that is no success is an error.
+    pub(super) async fn expect(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        call: &Call,
+    ) -> Result<Response, RegistryError> {
+        let response = self.send(endpoint, scope, call).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refusal(endpoint, scope, call, response).await)
+    }
+
+    /// The error that an answer stands for.
+    pub(super) async fn refusal(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        call: &Call,
+        response: Response,
+    ) -> RegistryError {
+        let status = response.status();
+        let url = shown(response.url());
+        // What cannot be read says nothing.
+        let body = read_limited(response, MESSAGE_LIMIT).await.unwrap_or_default();
+        let message = registry_message(&body);
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let with_login = lock(&self.authorizations)
+                .get(&(endpoint.base.to_string(), scope.clone()))
+                .is_some_and(Authorization::has_login);
+            let (registry, repository) = (endpoint.registry.clone(), scope.repository.clone());
+            return RegistryError::Denied { registry, repository, message, with_login };
+        }
+        RegistryError::Status { method: call.method.to_string(), url, status: status.as_u16(), message }
+    }
+
+    async fn follow(&self, endpoint: &Endpoint, scope: &Scope, call: &Call) -> Result<Answer, RegistryError> {
+        let mut url = call.url.clone();
+        for _ in 0..=REDIRECTS {
+            let at_home = url.origin() == endpoint.base.origin();
+            let mut request = self.client(self.trust(&url))?.request(call.method.clone(), url.clone());
+            for (name, value) in &call.headers {
+                request = request.header(name, value);
+            }
+            if at_home && let Some(authorization) = self.authorization(endpoint, scope) {
+                request = request.header(AUTHORIZATION, authorization);
+            }
+            if let Some(body) = &call.body {
+                request = request.body(body()?);
+            }
+            let response = request.send().await.map_err(|error| unreachable(&call.method, &url, error))?;
+            let may_follow = matches!(call.method, Method::GET | Method::HEAD);
+            if !(response.status().is_redirection() && may_follow) || response.status() == StatusCode::NOT_MODIFIED {
+                return Ok(Answer { response, redirected: !at_home });
+            }
+            url = self.redirect(&url, &response)?;
+        }
+        Err(RegistryError::Redirect { url: shown(&call.url), target: shown(&url), why: "too many redirects" })
+    }
+
+    fn redirect(&self, from: &Url, response: &Response) -> Result<Url, RegistryError> {
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let refuse = |why| {
+            let target = location.split('?').next().unwrap_or_default().chars().take(200).collect();
+            RegistryError::Redirect { url: shown(from), target, why }
+        };
+        let target = from.join(location).map_err(|_| refuse("that is no address"))?;
+        match target.scheme() {
+            _ if location.is_empty() => Err(refuse("no address is given")),
+            "https" => Ok(target),
+            "http" if from.scheme() == "http" || self.config.is_insecure(&authority(&target)) => Ok(target),
+            "http" => Err(refuse("from https to plain http")),
+            _ => Err(refuse("neither http nor https")),
+        }
+    }
+
+    /// A single GET to a token server, outside any registry.
+    pub(super) async fn send_to_realm(
+        &self,
+        request: impl Fn(&Client) -> reqwest::RequestBuilder,
+        url: &Url,
+    ) -> Result<Response, RegistryError> {
+        let retry = self.config.retry;
+        let mut attempt = 1;
+        loop {
+            let result = request(self.client(self.trust(url))?).send().await;
+            let wait = match result.map_err(|error| unreachable(&Method::GET, url, error)) {
+                Ok(response) if is_passing(response.status()) && attempt < retry.attempts => {
+                    retry_after(response.headers())
+                }
+                Ok(response) => return Ok(response),
+                Err(error) if attempt < retry_limit(&error, retry.attempts) => None,
+                Err(error) => return Err(error),
+            };
+            attempt += 1;
+            tokio::time::sleep(retry.wait(attempt, wait)).await;
+        }
+    }
+}
+
+/// `host[:port]` as it stands in the address.
+pub(super) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// An address without its query and login, which may be secrets.
+pub(super) fn shown(url: &Url) -> String {
+    format!("{}://{}{}", url.scheme(), authority(url), url.path())
+}
+
+pub(super) fn unreachable(method: &Method, url: &Url, error: reqwest::Error) -> RegistryError {
+    RegistryError::Unreachable { method: method.to_string(), url: shown(url), source: error.without_url() }
+}
+
+/// Statuses that may be gone at the next try.
+pub(super) fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// How often a request is tried that failed without an answer.
+fn retry_limit(error: &RegistryError, attempts: u32) -> u32 {
+    match error {
+        RegistryError::Unreachable { source, .. } if is_tls(source) || source.is_builder() => 1,
+        RegistryError::Unreachable { source, .. } if source.is_connect() => attempts.min(CONNECT_ATTEMPTS),
+        RegistryError::Unreachable { .. } => attempts,
+        _ => 1,
+    }
+}
+
+/// Whether it was TLS: a certificate does not get better by asking again.
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// `Retry-After` in seconds; a date counts as "as late as we would wait at all".
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse::<u64>() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(Duration::MAX),
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn read_limited(mut response: Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
+    let url = shown(response.url());
+    let mut bytes = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if bytes.len() as u64 + chunk.len() as u64 > limit => {
+                return Err(RegistryError::TooLarge { url, limit });
+            }
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => return Ok(bytes),
+            Err(_) => return Err(RegistryError::BrokenOff { url, received: bytes.len() as u64 }),
+        }
+    }
+}
+
+/// What a registry says in its error document (distribution spec, "Error Codes"), or the start of any other text.
+fn registry_message(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Errors {
+        errors: Vec<One>,
+    }
+    #[derive(serde::Deserialize)]
+    struct One {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let text = match serde_json::from_slice::<Errors>(body) {
+        Ok(document) => {
+            let one = |error: One| format!("{} ({})", error.message, error.code);
+            document.errors.into_iter().map(one).collect::<Vec<_>>().join("; ")
+        }
+        Err(_) if body.starts_with(b"<") => String::new(),
+        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
+    };
+    // Hostile text must neither flood nor steer a terminal.
+    text.chars().filter(|character| !character.is_control()).take(500).collect()
+}
