@@ -7,12 +7,16 @@
 //! links this crate calls [`hidden_entry`] first thing in `main`, before any thread exists.
 
 pub mod container;
+pub mod grant;
 pub mod network;
 pub mod op;
+pub mod overlay;
 pub mod sandbox;
+pub mod source;
 mod sys;
 pub mod tree;
 pub mod userns;
+pub mod worker;
 
 use std::ffi::OsString;
 

@@ -15,7 +15,7 @@ mod stat_cache;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use lap_solver::digest::Key;
@@ -43,6 +43,8 @@ pub enum Owners {
 #[derive(Debug)]
 pub struct Tree {
     root: OwnedFd,
+    /// Where it lies, absolute, if it was opened by name.
+    dir: Option<PathBuf>,
     node: Node,
     ignore: Option<Matcher>,
     owners: Owners,
@@ -176,7 +178,8 @@ impl Tree {
             path: dir.display().to_string(),
             source: source.into(),
         })?;
-        Self::over(root, ignore, owners)
+        let dir = std::path::absolute(dir).ok();
+        Ok(Self { dir, ..Self::over(root, ignore, owners)? })
     }
 
     /// The tree below an open directory.
@@ -189,7 +192,7 @@ impl Tree {
             .filter(Node::is_dir)
             .ok_or_else(|| TreeError::io("open directory", b"", io::Error::from(io::ErrorKind::NotADirectory)))?;
         let ignore = ignore.filter(|matcher| !matcher.is_empty());
-        Ok(Self { root, node, ignore, owners, stats: None })
+        Ok(Self { root, dir: None, node, ignore, owners, stats: None })
     }
 
     /// Remembers digests of files between builds in `stats`.
@@ -209,6 +212,12 @@ impl Tree {
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// Where it lies, if it was opened by name.
+    #[must_use]
+    pub fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
     }
 
     /// Whether entries of the directory may be missing in the tree.

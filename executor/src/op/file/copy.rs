@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lap_solver::graph::Copy;
 use rustix::fs::{AtFlags, FileType, Mode, SeekFrom};
@@ -26,7 +27,7 @@ use crate::tree::path;
 use crate::tree::{Kind, Matched, Node, Tree, TreeError, Verdict, Walk, shown, xattrs};
 
 /// Mode of directories made on the way.
-const PARENT_MODE: u32 = 0o755;
+pub(super) const PARENT_MODE: u32 = 0o755;
 /// Bytes of a file that are read and written in one go rather than left to the kernel.
 const SMALL: u64 = 128 * 1024;
 
@@ -63,6 +64,8 @@ pub(super) struct Copier<'a> {
     pub(super) walk: &'a Walk,
     pub(super) ownership: Ownership,
     pub(super) chmod: Option<&'a Chmod>,
+    /// Becomes true when nobody waits for the copy any more.
+    pub(super) cancelled: &'a AtomicBool,
     /// Where the inodes with several names were copied to first.
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Directories above the entry that is being copied, outermost first.
@@ -86,8 +89,19 @@ impl<'a> Copier<'a> {
         walk: &'a Walk,
         ownership: Ownership,
         chmod: Option<&'a Chmod>,
+        cancelled: &'a AtomicBool,
     ) -> Self {
-        Self { tree, target, walk, ownership, chmod, links: HashMap::new(), above: Vec::new(), buffer: Vec::new() }
+        Self {
+            tree,
+            target,
+            walk,
+            ownership,
+            chmod,
+            cancelled,
+            links: HashMap::new(),
+            above: Vec::new(),
+            buffer: Vec::new(),
+        }
     }
 
     /// Copies what lies at `source`, a path that one source of `copy` stands for.
@@ -105,6 +119,9 @@ impl<'a> Copier<'a> {
         target: &[u8],
         matched: &Matched,
     ) -> Result<(), FileError> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(FileError::Cancelled);
+        }
         let (verdict, matched) = match below {
             b"" => (Verdict::Take, Matched::default()),
             _ => self.walk.judge(below, node.is_dir(), matched),

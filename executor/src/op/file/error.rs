@@ -54,6 +54,9 @@ pub enum FileError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The build was given up.
+    #[error("cancelled")]
+    Cancelled,
     /// An action of the graph names an input that the step does not have.
     #[error("the step has no input {0}")]
     NoInput(u32),

@@ -10,11 +10,14 @@ mod owner;
 mod target;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::AtomicBool;
 
-use lap_solver::graph::{Copy, File, FileAction, Mode};
+use lap_cache::store::Mode as StoreMode;
+use lap_solver::graph::{Copy, File, FileAction, Mode, Unpack};
 
 pub use chmod::{BadMode, Chmod};
 pub use error::FileError;
@@ -28,7 +31,7 @@ use target::{Attributes, Target, finish};
 const INLINE_MODE: u32 = 0o644;
 
 /// Applies the actions of a step to the file system below `root`. `input` gives the tree of an input of the step;
-/// actions without one copy from nothing.
+/// actions without one copy from nothing. `mode` is that of the store that the result is for. Ends early when `cancelled` becomes true.
 ///
 /// # Errors
 /// The first action that fails; what was done before stays done.
@@ -36,6 +39,8 @@ pub fn apply<'t>(
     file: &File,
     root: BorrowedFd<'_>,
     mut input: impl FnMut(u32) -> Option<&'t Tree>,
+    mode: StoreMode,
+    cancelled: &AtomicBool,
 ) -> Result<(), FileError> {
     let target = Target::new(root.as_fd());
     for action in &file.actions {
@@ -51,7 +56,7 @@ pub fn apply<'t>(
                 let Some(from) = copy.from else {
                     return Err(crate::tree::TreeError::not_found(copy.source.as_bytes()).into());
                 };
-                copy_from(&target, copy, input(from).ok_or(FileError::NoInput(from))?)?;
+                copy_from(&target, copy, input(from).ok_or(FileError::NoInput(from))?, mode, cancelled)?;
             }
         }
     }
@@ -76,7 +81,13 @@ fn mkfile(
         .map_err(|error| FileError::target("set the attributes of", &at, error))
 }
 
-fn copy_from(target: &Target<'_>, copy: &Copy, tree: &Tree) -> Result<(), FileError> {
+fn copy_from(
+    target: &Target<'_>,
+    copy: &Copy,
+    tree: &Tree,
+    mode: StoreMode,
+    cancelled: &AtomicBool,
+) -> Result<(), FileError> {
     let chmod = copy.mode.as_ref().map(Chmod::new).transpose()?;
     let ownership = match &copy.owner {
         Some(owner) => Ownership::Give(Owner::resolve(owner, target)?),
@@ -88,7 +99,10 @@ fn copy_from(target: &Target<'_>, copy: &Copy, tree: &Tree) -> Result<(), FileEr
         tree.check_required(&copy.source, &copy.include)?;
     }
     for source in tree.matches(&copy.source, copy.wildcard)? {
-        Copier::new(tree, target, &walk, ownership, chmod.as_ref()).run(&source, copy)?;
+        if copy.unpack == Unpack::IfArchive && unpack::unpack(target, copy, tree, &source, ownership, mode)? {
+            continue;
+        }
+        Copier::new(tree, target, &walk, ownership, chmod.as_ref(), cancelled).run(&source, copy)?;
     }
     Ok(())
 }

@@ -36,6 +36,16 @@ impl<'r> Target<'r> {
         Self { root, last: RefCell::new(None) }
     }
 
+    /// The root directory.
+    pub(super) const fn root(&self) -> BorrowedFd<'r> {
+        self.root
+    }
+
+    /// Others have changed directories: none that is known may be used any more.
+    pub(super) fn forget(&self) {
+        *self.last.borrow_mut() = None;
+    }
+
     /// Where `path` leads, every link followed inside the root. What does not exist stays in the path.
     pub(super) fn resolve(&self, path: &[u8]) -> Result<Vec<u8>, FileError> {
         let found = path::resolve(path, |at| {

@@ -95,7 +95,13 @@ fn copy(source: &str, dest: &str) -> Copy {
 fn run(source: &Path, target: &Path, actions: Vec<FileAction>) -> Result<(), FileError> {
     let tree = Tree::open(source, None, Owners::Kept).unwrap();
     let root = fs::File::open(target).unwrap();
-    apply(&File { root: None, actions }, root.as_fd(), |_| Some(&tree))
+    apply(
+        &File { root: None, actions },
+        root.as_fd(),
+        |_| Some(&tree),
+        lap_cache::store::Mode::Root,
+        &std::sync::atomic::AtomicBool::new(false),
+    )
 }
 
 /// Whether owners can be given away; prints why not.

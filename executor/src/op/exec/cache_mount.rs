@@ -1,0 +1,154 @@
+//! Directories kept between builds, and who may use them at once: across processes, by `flock`.
+//!
+//! `caches/<hash of the id>/<n>/` is a copy, `<n>.lock` its lock. `shared` users hold a shared lock, `private` and
+//! `locked` ones an exclusive lock; `private` takes the first copy that nobody uses, `locked` waits for the first one.
+//! The id is never a path.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lap_solver::digest::Key;
+use lap_solver::graph::CacheSharing;
+use rustix::fs::{FlockOperation, Gid, Mode, Uid};
+use rustix::io::Errno;
+
+/// More users of one private cache at once are refused.
+const MAX_COPIES: u32 = 1024;
+
+/// A cache directory in use. Dropping it lets others have it.
+#[derive(Debug)]
+pub(super) struct CacheDir {
+    pub(super) path: PathBuf,
+    /// Whether it was made just now and may be filled. Only where nobody else has it: a shared one is filled under an
+    /// exclusive lock, which [`CacheDir::share`] then gives up.
+    pub(super) is_new: bool,
+    lock: File,
+    sharing: CacheSharing,
+}
+
+/// How a new cache directory looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewCache {
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl CacheDir {
+    /// Takes the cache `id` below `caches`; waits where somebody else has it and it is `locked`.
+    pub(super) async fn take(caches: &Path, id: &str, sharing: CacheSharing, new: NewCache) -> io::Result<Self> {
+        let dir = caches.join(Key::of("cache mount", id).to_hex());
+        std::fs::create_dir_all(&dir)?;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let copies = if sharing == CacheSharing::Locked { 1 } else { MAX_COPIES };
+            for copy in 0..copies {
+                if let Some(taken) = Self::try_take(&dir, copy, sharing, new)? {
+                    return Ok(taken);
+                }
+            }
+            if sharing != CacheSharing::Locked {
+                return Err(io::Error::other(format!("{MAX_COPIES} users at once")));
+            }
+            // No blocking lock: it could not be given up when the build is.
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+    }
+
+    fn try_take(dir: &Path, copy: u32, sharing: CacheSharing, new: NewCache) -> io::Result<Option<Self>> {
+        let lock = File::options().create(true).append(true).open(dir.join(format!("{copy}.lock")))?;
+        let path = dir.join(copy.to_string());
+        let exclusive = sharing != CacheSharing::Shared || !path.exists();
+        let operation = match exclusive {
+            true => FlockOperation::NonBlockingLockExclusive,
+            false => FlockOperation::NonBlockingLockShared,
+        };
+        match rustix::fs::flock(&lock, operation) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) if sharing == CacheSharing::Shared && exclusive => {
+                // Somebody is making it right now.
+                rustix::fs::flock(&lock, FlockOperation::LockShared)?;
+            }
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let is_new = !path.exists();
+        if is_new {
+            make(&path, new)?;
+        }
+        Ok(Some(Self { path, is_new, lock, sharing }))
+    }
+
+    /// To be called once a new cache is filled.
+    pub(super) fn share(&self) -> io::Result<()> {
+        if self.sharing == CacheSharing::Shared {
+            rustix::fs::flock(&self.lock, FlockOperation::LockShared)?;
+        }
+        Ok(())
+    }
+}
+
+fn make(path: &Path, new: NewCache) -> io::Result<()> {
+    std::fs::create_dir(path)?;
+    let dir = File::open(path)?;
+    rustix::fs::fchown(&dir, Some(Uid::from_raw(new.uid)), Some(Gid::from_raw(new.gid)))?;
+    rustix::fs::fchmod(&dir, Mode::from_raw_mode(new.mode & 0o7777))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn new() -> NewCache {
+        NewCache { mode: 0o750, uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+    }
+
+    async fn take(dir: &Path, id: &str, sharing: CacheSharing) -> CacheDir {
+        let cache = CacheDir::take(dir, id, sharing, new()).await.unwrap();
+        cache.share().unwrap();
+        cache
+    }
+
+    #[tokio::test]
+    async fn sharing_decides_who_has_which_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = take(dir.path(), "/root/.cache", CacheSharing::Shared).await;
+        let second = take(dir.path(), "/root/.cache", CacheSharing::Shared).await;
+        assert!(first.is_new && !second.is_new);
+        assert_eq!(first.path, second.path);
+        assert_eq!(std::fs::metadata(&first.path).unwrap().permissions().mode() & 0o777, 0o750);
+
+        let own = take(dir.path(), "/root/.cache", CacheSharing::Private).await;
+        assert_ne!(own.path, first.path);
+        let path = own.path.clone();
+        drop(own);
+        assert_eq!(
+            take(dir.path(), "/root/.cache", CacheSharing::Private).await.path,
+            path,
+            "a free copy is used again"
+        );
+
+        let waiting = CacheDir::take(dir.path(), "/root/.cache", CacheSharing::Locked, new());
+        let waiting = tokio::time::timeout(Duration::from_millis(50), waiting).await;
+        assert!(waiting.is_err(), "a locked cache waits for its users");
+        drop((first, second));
+        let locked = take(dir.path(), "/root/.cache", CacheSharing::Locked).await;
+        assert!(!locked.is_new);
+    }
+
+    #[tokio::test]
+    async fn an_id_is_never_a_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let caches = dir.path().join("caches");
+        for id in ["../../canary", "/", "", "a/../../b"] {
+            let taken = take(&caches, id, CacheSharing::Shared).await;
+            assert_eq!(taken.path.parent().unwrap().parent().unwrap(), caches, "{id:?}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,24 @@
+//! `/etc/hosts` and `/etc/resolv.conf` of a command. They lie over the image's own and never reach a layer.
+
+use std::fmt::Write as _;
+
+use crate::sandbox::{EtcFiles, NetworkSetup};
+use crate::worker::{Options, WorkerError};
+
+/// Where the machine's own programs find name servers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+pub(super) fn files(options: &Options, network: &NetworkSetup) -> Result<EtcFiles, WorkerError> {
+    let mut hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", options.hostname);
+    for (name, address) in &options.add_hosts {
+        // Writing to a String cannot fail.
+        let _ = writeln!(hosts, "{address}\t{name}");
+    }
+    let resolv_conf = match network {
+        // The very servers of the machine, on loopback too.
+        NetworkSetup::Host => std::fs::read(RESOLV_CONF).unwrap_or_default(),
+        NetworkSetup::Namespace(_) => std::fs::read(RESOLV_CONF).unwrap_or_default(),
+        NetworkSetup::None => Vec::new(),
+    };
+    Ok(EtcFiles { hosts: Some(hosts.into_bytes()), resolv_conf: Some(resolv_conf), ..EtcFiles::default() })
+}

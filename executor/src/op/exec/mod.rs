@@ -1,0 +1,179 @@
+//! RUN: a command in a sandbox over the root's layers; what it leaves in the upper directory becomes a layer.
+
+mod cache_mount;
+mod etc;
+mod mounts;
+mod output;
+mod ssh;
+
+use std::io;
+use std::sync::Arc;
+
+use lap_cache::snapshot::{Snapshot, Workspace};
+use lap_solver::graph::{Exec, Network, Security, Vertex, VertexId};
+
+use crate::network::{Attachment, NetworkError};
+use crate::sandbox::{self, NetworkSetup, Rootfs, SandboxError, Spec, Stdio};
+use crate::worker::{BuildWorker, Output, Uplink, WorkerError, root_of, with_layer};
+use mounts::Prepared;
+
+/// A command failed, or could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// The command ran and failed.
+    #[error("{}", describe(*code, *oom_killed, *memory))]
+    Failed {
+        /// Its exit code; 128 + n where signal n killed it.
+        code: i32,
+        /// Whether the kernel killed it since its memory limit was reached.
+        oom_killed: bool,
+        /// That limit in bytes.
+        memory: Option<u64>,
+        /// The end of its output, both streams as they came.
+        tail: Vec<u8>,
+    },
+    /// The sandbox could not be started.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// There is no network for it.
+    #[error("cannot connect the step to the network")]
+    Network(#[from] NetworkError),
+    /// A cache mount cannot be used.
+    #[error("cannot use cache mount {id:?}")]
+    Cache {
+        /// Its id.
+        id: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An SSH agent cannot be forwarded.
+    #[error("cannot forward ssh agent {id:?}")]
+    Ssh {
+        /// Its id.
+        id: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A mount's source is not there.
+    #[error("cannot mount {source_path:?} at {target:?}")]
+    Mount {
+        /// Where it should be mounted.
+        target: String,
+        /// The path of the input.
+        source_path: String,
+        /// Why.
+        source: Box<WorkerError>,
+    },
+    /// The output of the command cannot be read, or the command not be watched.
+    #[error("cannot watch the command")]
+    Watch(#[source] io::Error),
+}
+
+fn describe(code: i32, oom_killed: bool, memory: Option<u64>) -> String {
+    match (oom_killed, memory) {
+        (true, Some(limit)) => format!("the command was killed: it reached the memory limit of {} MiB", limit >> 20),
+        (true, None) => "the command was killed: the machine ran out of memory".to_owned(),
+        (false, _) => format!("the command failed with exit code {code}"),
+    }
+}
+
+/// Runs the command of a step; gives the root file system after it. Dropping the future kills the command.
+pub(crate) async fn run(
+    worker: &Arc<BuildWorker>,
+    id: VertexId,
+    vertex: &Vertex,
+    exec: &Exec,
+    inputs: Vec<Output>,
+) -> Result<Snapshot, WorkerError> {
+    worker.options.grants.check(exec)?;
+    let root = root_of(exec.root, &inputs)?;
+    worker.ensure_layers(&root).await?;
+    let network = attach(worker, exec.network).await?;
+    let mut prepared = mounts::prepare(worker, exec, &inputs).await?;
+
+    let (store, parents) = (worker.store().clone(), root.diff_ids());
+    let (workspace, plan) = tokio::task::spawn_blocking(move || {
+        let workspace = store.workspace()?;
+        let plan = store.overlay(&parents, Some(&workspace))?;
+        Ok::<_, WorkerError>((workspace, plan))
+    })
+    .await??;
+    let rootfs = Rootfs { lowers: plan.lowers, upper: plan.upper, work: plan.work, volatile: true, readonly: false };
+    let spec = spec(worker, vertex, exec, rootfs, network.as_ref(), &mut prepared)?;
+    let running = tokio::task::spawn_blocking(move || sandbox::spawn(spec)).await?.map_err(ExecError::from)?;
+
+    let (exit, tail) = output::follow(running, id, &worker.options.events).await?;
+    drop(prepared);
+    drop(network);
+    if exit.code != 0 {
+        let memory = worker.options.limits.memory;
+        return Err(ExecError::Failed { code: exit.code, oom_killed: exit.oom_killed, memory, tail }.into());
+    }
+    commit(worker, root, workspace).await
+}
+
+async fn commit(worker: &BuildWorker, root: Snapshot, workspace: Workspace) -> Result<Snapshot, WorkerError> {
+    let store = worker.store().clone();
+    tokio::task::spawn_blocking(move || {
+        let layer = store.commit(workspace, &root.diff_ids(), false)?;
+        Ok(with_layer(root, layer.as_ref()))
+    })
+    .await?
+}
+
+/// The network namespace of a step that has one of its own with a way out.
+async fn attach(worker: &BuildWorker, network: Network) -> Result<Option<Attachment>, WorkerError> {
+    let (Network::Default, Uplink::Bridge(bridge)) = (network, &worker.options.uplink) else { return Ok(None) };
+    let bridge = bridge.clone();
+    let attached = tokio::task::spawn_blocking(move || bridge.attach()).await?;
+    Ok(Some(attached.map_err(ExecError::from)?))
+}
+
+fn spec(
+    worker: &BuildWorker,
+    vertex: &Vertex,
+    exec: &Exec,
+    rootfs: Rootfs,
+    network: Option<&Attachment>,
+    prepared: &mut Prepared,
+) -> Result<Spec, WorkerError> {
+    let options = &worker.options;
+    let setup = match (exec.network, &options.uplink, network) {
+        (_, _, Some(attached)) => {
+            let namespace = attached.namespace().try_clone_to_owned().map_err(ExecError::Watch)?;
+            NetworkSetup::Namespace(namespace)
+        }
+        (Network::Host, _, _) | (Network::Default, Uplink::Host, _) => NetworkSetup::Host,
+        _ => NetworkSetup::None,
+    };
+    let mut env = exec.env.clone();
+    for variable in &vertex.metadata.proxy_env {
+        let name = variable.split('=').next().unwrap_or_default();
+        // What the Dockerfile sets wins.
+        if !exec.env.iter().any(|other| other.split('=').next() == Some(name)) {
+            env.push(variable.clone());
+        }
+    }
+    env.append(&mut prepared.env);
+    Ok(Spec {
+        rootfs,
+        args: exec.args.clone(),
+        env,
+        cwd: exec.cwd.clone(),
+        user: exec.user.clone(),
+        hostname: options.hostname.clone(),
+        mounts: std::mem::take(&mut prepared.mounts),
+        etc: etc::files(options, &setup)?,
+        network: setup,
+        security: match exec.security {
+            Security::Sandbox => sandbox::Security::Sandbox,
+            Security::Insecure => sandbox::Security::Insecure,
+        },
+        rlimits: options.rlimits.clone(),
+        limits: options.limits.clone(),
+        cgroup_parent: options.cgroup_parent.clone(),
+        stdio: Stdio::Pipes { stdin: false },
+        shm_size: options.shm_size,
+        ..Spec::default()
+    })
+}

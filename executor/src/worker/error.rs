@@ -1,0 +1,55 @@
+//! Why a step failed.
+
+use lap_cache::layer::LayerError;
+use lap_cache::store::StoreError;
+
+use crate::grant::GrantError;
+use crate::op::exec::ExecError;
+use crate::op::file::FileError;
+use crate::overlay::OverlayError;
+use crate::source::image::ImageSourceError;
+use crate::tree::TreeError;
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// A command failed, or could not be started.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// Copying or making files failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A context or a file system could not be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A base image could not be had.
+    #[error(transparent)]
+    Image(#[from] ImageSourceError),
+    /// Something was not granted.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A layer could not be read or made.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// Layers could not be stacked.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
+    /// A context that the command line did not give.
+    #[error("there is no context {0:?}")]
+    NoContext(String),
+    /// A step needs layers where it got a directory, or has too few inputs: a fault of whoever made the graph.
+    #[error("input {0} of the step is missing or of the wrong kind")]
+    Input(usize),
+    /// Not carried out yet.
+    #[error("{0} is not supported yet")]
+    Unsupported(&'static str),
+    /// The build was given up while the step ran.
+    #[error("cancelled")]
+    Cancelled,
+    /// A thread of ours panicked.
+    #[error("internal error: {0}")]
+    Lost(#[from] tokio::task::JoinError),
+}

@@ -1,0 +1,235 @@
+//! Carries out the steps of a build against the store: the solver's [`Worker`] and [`Index`].
+
+mod error;
+mod files;
+mod identity;
+mod index;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lap_cache::layer::LayerInfo;
+use lap_cache::snapshot::{LayerRef, Snapshot};
+use lap_cache::store::Store;
+use lap_solver::digest::Key;
+use lap_solver::event::Events;
+use lap_solver::graph::{self, Op, Vertex, VertexId};
+use lap_solver::worker::Worker;
+
+pub use error::WorkerError;
+pub(crate) use files::Source;
+
+use crate::grant::Grants;
+use crate::network::Network;
+use crate::op;
+use crate::sandbox::{Limits, Rlimit};
+use crate::source::image::Bases;
+use crate::source::local::{Local, LocalSource};
+use crate::tree::Tree;
+
+/// What a step yields. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// A root file system, whether its layers are in the store or not yet.
+    Layers(Snapshot),
+    /// A directory of this machine.
+    Local(Arc<Tree>),
+}
+
+impl Output {
+    /// The layers, if it is a root file system.
+    #[must_use]
+    pub const fn snapshot(&self) -> Option<&Snapshot> {
+        match self {
+            Self::Layers(snapshot) => Some(snapshot),
+            Self::Local(_) => None,
+        }
+    }
+}
+
+/// How a command reaches other machines unless it asks otherwise.
+#[derive(Debug, Clone)]
+pub enum Uplink {
+    /// Its own namespace on a bridge with NAT.
+    Bridge(Network),
+    /// The machine's own network, where there is nothing better; the caller has told the user.
+    Host,
+    /// Not at all.
+    None,
+}
+
+/// What a build is made with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where layers and records are.
+    pub store: Store,
+    /// Build contexts by the name that the graph has for them.
+    pub contexts: BTreeMap<String, LocalSource>,
+    /// Base images, resolved.
+    pub bases: Bases,
+    /// Secrets, agents, and walls that may be left out.
+    pub grants: Grants,
+    /// What the default network is.
+    pub uplink: Uplink,
+    /// Lines added to `/etc/hosts`: name and address.
+    pub add_hosts: Vec<(String, String)>,
+    /// Name of the machine that commands see.
+    pub hostname: String,
+    /// Limits of each command.
+    pub limits: Limits,
+    /// Process limits of each command.
+    pub rlimits: Vec<Rlimit>,
+    /// Size of `/dev/shm` in bytes; nothing is 64 MiB.
+    pub shm_size: Option<u64>,
+    /// Parent of the commands' control groups.
+    pub cgroup_parent: Option<String>,
+    /// Whoever wants to know.
+    pub events: Events,
+}
+
+impl Options {
+    /// A build in `store` without contexts, images, grants, limits or network.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self {
+            store,
+            contexts: BTreeMap::new(),
+            bases: Bases::default(),
+            grants: Grants::default(),
+            uplink: Uplink::None,
+            add_hosts: Vec::new(),
+            hostname: "buildkitsandbox".to_owned(),
+            limits: Limits::default(),
+            rlimits: Vec::new(),
+            shm_size: None,
+            cgroup_parent: None,
+            events: Events::none(),
+        }
+    }
+}
+
+/// Carries out the steps of one build.
+pub struct BuildWorker {
+    pub(crate) options: Options,
+    locals: Mutex<HashMap<String, Local>>,
+    /// Held while base layers are fetched, so that two steps do not fetch the same ones.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for BuildWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BuildWorker").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl BuildWorker {
+    /// A worker for one build. It is also its [`lap_solver::worker::Index`].
+    #[must_use]
+    pub fn new(options: Options) -> Arc<Self> {
+        Arc::new(Self { options, locals: Mutex::default(), fetching: tokio::sync::Mutex::default() })
+    }
+
+    /// Brings every layer of `snapshot` into the store: what an export needs, and every step that reads files.
+    ///
+    /// # Errors
+    /// Where a layer cannot be fetched or unpacked.
+    pub async fn ensure_layers(&self, snapshot: &Snapshot) -> Result<(), WorkerError> {
+        let _one_at_a_time = self.fetching.lock().await;
+        Ok(self.options.bases.ensure(&self.options.store, snapshot).await?)
+    }
+
+    pub(crate) const fn store(&self) -> &Store {
+        &self.options.store
+    }
+
+    /// The tree of a context, opened once a build.
+    fn local(&self, name: &str) -> Result<Arc<Tree>, WorkerError> {
+        let mut locals = self.locals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(local) = locals.get(name) {
+            return Ok(Arc::clone(&local.tree));
+        }
+        let source = self.options.contexts.get(name).ok_or_else(|| WorkerError::NoContext(name.to_owned()))?;
+        let local = Local::open(source, self.store())?;
+        let tree = Arc::clone(&local.tree);
+        locals.insert(name.to_owned(), local);
+        Ok(tree)
+    }
+
+    fn source(&self, source: &graph::Source) -> Result<Output, WorkerError> {
+        match source {
+            graph::Source::Image { reference, platform } => {
+                Ok(Output::Layers(self.options.bases.snapshot(reference, platform)?))
+            }
+            graph::Source::Local { name } => Ok(Output::Local(self.local(name)?)),
+            graph::Source::Http { .. } => Err(WorkerError::Unsupported("ADD of a URL")),
+            graph::Source::Git { .. } => Err(WorkerError::Unsupported("ADD of a git repository")),
+        }
+    }
+}
+
+impl Drop for BuildWorker {
+    fn drop(&mut self) {
+        let locals = self.locals.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for local in locals.values() {
+            // Only costs time in the next build.
+            drop(local.save());
+        }
+    }
+}
+
+impl Worker for BuildWorker {
+    type Output = Output;
+    type Error = WorkerError;
+
+    async fn identity(self: &Arc<Self>, vertex: &Vertex, input: usize, output: &Output) -> Result<Key, WorkerError> {
+        identity::of(self, vertex, input, output).await
+    }
+
+    async fn execute(
+        self: &Arc<Self>,
+        id: VertexId,
+        vertex: &Vertex,
+        _key: Key,
+        inputs: Vec<Output>,
+    ) -> Result<Output, WorkerError> {
+        match &vertex.op {
+            Op::Source(source) => self.source(source),
+            Op::Exec(exec) => Ok(Output::Layers(op::exec::run(self, id, vertex, exec, inputs).await?)),
+            Op::File(file) => Ok(Output::Layers(files::run(self, file, inputs).await?)),
+            Op::Merge => Ok(Output::Layers(op::merge::run(&inputs)?)),
+        }
+    }
+}
+
+/// The root file system among a step's inputs; an empty one where the step has none.
+pub(crate) fn root_of(root: Option<u32>, inputs: &[Output]) -> Result<Snapshot, WorkerError> {
+    let Some(root) = root else { return Ok(Snapshot::default()) };
+    let input = inputs.get(root as usize).and_then(Output::snapshot);
+    input.cloned().ok_or(WorkerError::Input(root as usize))
+}
+
+/// `root` with the layer that a step made on it, if it made one.
+pub(crate) fn with_layer(root: Snapshot, layer: Option<&LayerInfo>) -> Snapshot {
+    match layer {
+        Some(layer) => root.with(LayerRef::from(layer)),
+        None => root,
+    }
+}
+
+/// Tells work on another thread that nobody waits for it any more, when dropped.
+#[derive(Debug, Default)]
+pub(crate) struct CancelOnDrop(Arc<AtomicBool>);
+
+impl CancelOnDrop {
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
