@@ -134,10 +134,15 @@ impl Store {
 
     /// An exclusive lock on a file of the store, held until it is dropped.
     pub(crate) fn lock(&self, file_name: &str) -> Result<File, StoreError> {
-        let path = self.root().join(file_name);
-        let file = File::options().create(true).append(true).open(&path).act("open", &path)?;
-        file.lock().act("lock", &path)?;
+        let file = self.lock_file(file_name)?;
+        file.lock().act("lock", self.root().join(file_name))?;
         Ok(file)
+    }
+
+    /// A file to lock, made where it is missing.
+    pub(crate) fn lock_file(&self, file_name: &str) -> Result<File, StoreError> {
+        let path = self.root().join(file_name);
+        Ok(File::options().create(true).append(true).open(&path).act("open", &path)?)
     }
 
     fn read_index(&self) -> Result<Vec<Descriptor>, ImageError> {

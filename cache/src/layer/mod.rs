@@ -29,6 +29,7 @@ pub(crate) use apply::Applier;
 pub use apply::{Extracted, Owner};
 pub use decompress::{Compression, decompress};
 pub(crate) use tree::exported;
+pub(crate) use view::Level;
 pub use view::{Found, View};
 
 /// What is known of a stored layer.

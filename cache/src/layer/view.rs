@@ -90,6 +90,16 @@ impl View {
         Level { parts: (0..self.layers.len()).collect(), path: Vec::new() }
     }
 
+    /// The names in a directory of the merged view, sorted; those hidden by whiteouts too ([`Self::find_in`] tells).
+    pub(crate) fn names(&self, level: &Level) -> Result<Vec<Vec<u8>>, FsError> {
+        let mut names = std::collections::BTreeSet::new();
+        for part in &level.parts {
+            let dir = fs::open_beneath(&self.layers[*part], &level.path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            names.extend(fs::sorted_names(&dir)?);
+        }
+        Ok(names.into_iter().collect())
+    }
+
     /// What an entry `name` of the directory is; nothing where a whiteout hides it.
     pub(crate) fn find_in(&self, level: &Level, name: &[u8]) -> Result<Option<Found<'_>>, FsError> {
         let path = level.below(name);

@@ -213,7 +213,7 @@ fn parents_of(job: &Job, chain: &[Digest]) -> Vec<Digest> {
 }
 
 const fn may_pass_later(error: &LayerError) -> bool {
-    !matches!(error, LayerError::WrongDiffId { .. } | LayerError::Store(_) | LayerError::Read(_) | LayerError::Write(_))
+    matches!(error, LayerError::UnresolvedLink { .. })
 }
 
 const fn unpacking(digest: Digest, source: LayerError) -> RegistryError {
