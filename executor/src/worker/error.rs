@@ -1,13 +1,14 @@
 //! Why a step failed.
 
 use lap_cache::layer::LayerError;
+use lap_cache::registry::RegistryError;
 use lap_cache::store::StoreError;
 
 use crate::grant::GrantError;
 use crate::op::exec::ExecError;
 use crate::op::file::FileError;
 use crate::overlay::OverlayError;
-use crate::source::image::ImageSourceError;
+use crate::source::image::Unresolved;
 use crate::tree::TreeError;
 
 /// Why a step failed.
@@ -22,9 +23,12 @@ pub enum WorkerError {
     /// A context or a file system could not be read.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// A base image could not be had.
+    /// The graph names a base image that was not resolved.
     #[error(transparent)]
-    Image(#[from] ImageSourceError),
+    Image(#[from] Unresolved),
+    /// Layers of a base image could not be had.
+    #[error("cannot fetch the layers of a base image")]
+    Fetch(#[from] RegistryError),
     /// Something was not granted.
     #[error(transparent)]
     Grant(#[from] GrantError),

@@ -1,5 +1,6 @@
 //! What earlier builds yielded, as far as it can still be used.
 
+use lap_cache::digest::Digest;
 use lap_cache::snapshot::Snapshot;
 use lap_solver::digest::Key;
 use lap_solver::graph::Vertex;
@@ -23,12 +24,18 @@ impl Index<Output, WorkerError> for BuildWorker {
 impl BuildWorker {
     /// Whether every layer is in the store or can be fetched.
     fn is_usable(&self, snapshot: &Snapshot) -> Result<bool, WorkerError> {
+        Ok(self.missing(snapshot)?.iter().all(|layer| self.options.bases.knows(layer)))
+    }
+
+    /// The layers that are not in the store.
+    pub(super) fn missing(&self, snapshot: &Snapshot) -> Result<Vec<Digest>, WorkerError> {
+        let mut missing = Vec::new();
         for layer in &snapshot.layers {
-            if self.store().layer(&layer.diff_id)?.is_none() && !self.options.bases.knows(&layer.diff_id) {
-                return Ok(false);
+            if self.store().layer(&layer.diff_id)?.is_none() {
+                missing.push(layer.diff_id);
             }
         }
-        Ok(true)
+        Ok(missing)
     }
 
     /// The identity of a part of a root file system, if it was computed before.

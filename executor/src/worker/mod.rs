@@ -4,6 +4,8 @@ mod error;
 mod files;
 mod identity;
 mod index;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lap_cache::layer::LayerInfo;
+use lap_cache::registry::{Client, RegistryConfig};
 use lap_cache::snapshot::{LayerRef, Snapshot};
 use lap_cache::store::Store;
 use lap_solver::digest::Key;
@@ -69,6 +72,8 @@ pub struct Options {
     pub contexts: BTreeMap<String, LocalSource>,
     /// Base images, resolved.
     pub bases: Bases,
+    /// Fetches and unpacks what is not in the store; the client that resolved the bases.
+    pub registry: Client,
     /// Secrets, agents, and walls that may be left out.
     pub grants: Grants,
     /// What the default network is.
@@ -97,6 +102,7 @@ impl Options {
             store,
             contexts: BTreeMap::new(),
             bases: Bases::default(),
+            registry: Client::new(RegistryConfig::default()),
             grants: Grants::default(),
             uplink: Uplink::None,
             add_hosts: Vec::new(),
@@ -136,8 +142,12 @@ impl BuildWorker {
     /// # Errors
     /// Where a layer cannot be fetched or unpacked.
     pub async fn ensure_layers(&self, snapshot: &Snapshot) -> Result<(), WorkerError> {
+        if self.missing(snapshot)?.is_empty() {
+            return Ok(());
+        }
         let _one_at_a_time = self.fetching.lock().await;
-        Ok(self.options.bases.ensure(&self.options.store, snapshot).await?)
+        let options = &self.options;
+        Ok(options.registry.ensure_layers(&snapshot.diff_ids(), &options.store, &options.events).await?)
     }
 
     pub(crate) const fn store(&self) -> &Store {
