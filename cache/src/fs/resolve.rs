@@ -123,7 +123,7 @@ pub fn mkdir_all_in_root(root: impl AsFd, path: &[u8], new: NewDirectory) -> Res
                         rustix::fs::readlinkat(here.fd(), &name[..], Vec::new()).act("read link", bytes_path(path))?;
                     let target = target.as_bytes();
                     if target.first() == Some(&b'/') {
-                        here.to_root();
+                        here.restart();
                     }
                     for component in components(target).collect::<Vec<_>>().into_iter().rev() {
                         todo.push_front(component);
@@ -172,7 +172,7 @@ impl Walk {
         self.dir.as_ref().unwrap_or(&self.root)
     }
 
-    fn to_root(&mut self) {
+    fn restart(&mut self) {
         self.dir = None;
         self.path.clear();
     }

@@ -221,3 +221,6 @@ pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
         _ => [parent, b"/", name].concat(),
     }
 }
+
+#[cfg(test)]
+mod tests;

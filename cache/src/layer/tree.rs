@@ -13,6 +13,11 @@ use super::view::{Level, View};
 use super::{LayerError, join};
 use crate::fs::{self, Act, FsError, Inode, Kind, Metadata, Xattrs};
 
+/// Levels of directories walked on one stack,
+const LEVELS_PER_STACK: usize = 100;
+/// which has this many bytes.
+const STACK: usize = 4 << 20;
+
 /// One entry of a layer.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -27,7 +32,7 @@ pub(super) struct Node {
 
 /// Walks a layer that is complete: everything in it belongs to it.
 pub(super) fn walk(root: &OwnedFd, opaque_xattr: &[u8]) -> Result<Vec<Node>, LayerError> {
-    let mut walk = Walk { root, opaque_xattr, below: None, nodes: Vec::new() };
+    let mut walk = Walk { root, opaque_xattr, below: None, nodes: Vec::new(), depth: 0 };
     walk.directory(b"", &Level::nowhere(b""), None)?;
     Ok(walk.nodes)
 }
@@ -36,7 +41,7 @@ pub(super) fn walk(root: &OwnedFd, opaque_xattr: &[u8]) -> Result<Vec<Node>, Lay
 /// changed, whiteouts of nothing, opaque marks over nothing, sockets.
 pub(super) fn reduce(root: &OwnedFd, opaque_xattr: &[u8], below: &View) -> Result<Vec<Node>, LayerError> {
     let mtime = fs::metadata_at(root, b".")?.0.mtime;
-    let mut walk = Walk { root, opaque_xattr, below: Some(below), nodes: Vec::new() };
+    let mut walk = Walk { root, opaque_xattr, below: Some(below), nodes: Vec::new(), depth: 0 };
     walk.directory(b"", &below.root(), Some(mtime))?;
     Ok(walk.nodes)
 }
@@ -64,6 +69,7 @@ struct Walk<'a> {
     opaque_xattr: &'a [u8],
     below: Option<&'a View>,
     nodes: Vec<Node>,
+    depth: usize,
 }
 
 struct Child {
@@ -73,8 +79,28 @@ struct Child {
 }
 
 impl Walk<'_> {
-    /// Adds what the directory holds; its time is put back where something was removed.
+    /// Adds what the directory holds. A step can nest directories deeper than the stack of a thread allows: every so
+    /// many levels go on on the stack of another one.
     fn directory(&mut self, path: &[u8], level: &Level, mtime: Option<fs::Timestamp>) -> Result<(), LayerError> {
+        self.depth += 1;
+        let result = if self.depth.is_multiple_of(LEVELS_PER_STACK) {
+            std::thread::scope(|scope| {
+                let deeper = || self.entries(path, level, mtime);
+                let spawned = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, deeper);
+                match spawned.act("start a thread for", fs::bytes_path(path))?.join() {
+                    Ok(result) => result,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            })
+        } else {
+            self.entries(path, level, mtime)
+        };
+        self.depth -= 1;
+        result
+    }
+
+    /// Adds what the directory holds; its time is put back where something was removed.
+    fn entries(&mut self, path: &[u8], level: &Level, mtime: Option<fs::Timestamp>) -> Result<(), LayerError> {
         let shown = |error: FsError| FsError { path: fs::bytes_path(path).join(&error.path), ..error };
         let dir = fs::open_beneath(self.root, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut children = Vec::new();

@@ -266,6 +266,17 @@ impl Store {
         Ok(())
     }
 
+    /// Removes the file at `path` (relative to the store); a missing one is fine.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub fn remove_file(&self, path: &str) -> Result<(), StoreError> {
+        match rustix::fs::unlinkat(self.dir(), path, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(FsError::new("remove", self.root().join(path), errno).into()),
+        }
+    }
+
     /// Reads a small file at `path` (relative to the store), if it is there.
     ///
     /// # Errors

@@ -1,0 +1,211 @@
+//! Archives that want out, or want more than is good.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+use crate::archive::{ArchiveError, Limits};
+use crate::layer::{LayerError, Owner};
+use crate::tarball::extract_into;
+
+type Entries<'a> = Vec<(Entry, &'a [u8])>;
+
+/// Unpacks and says what came out, or why nothing did.
+fn unpack(entries: &Entries<'_>) -> Result<BTreeMap<String, String>, LayerError> {
+    unpack_bytes(&tar(entries))
+}
+
+fn unpack_bytes(bytes: &[u8]) -> Result<BTreeMap<String, String>, LayerError> {
+    let scratch = scratch();
+    let layer = scratch.store.unpack(bytes, None, &[])?;
+    Ok(listing(&scratch.store.layer_dir(&layer.diff_id).join("fs")))
+}
+
+fn names(result: Result<BTreeMap<String, String>, LayerError>) -> Result<Vec<String>, String> {
+    result.map(|listing| listing.into_keys().collect()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn names_stay_inside_or_are_refused() {
+    for (name, expected) in [
+        ("x", Some("x")),
+        ("/x", Some("x")),
+        ("//x", Some("x")),
+        ("./x", Some("x")),
+        ("././/x/", Some("x")),
+        ("../x", None),
+        ("./../x", None),
+        ("a/../../x", None),
+        ("a/..", None),
+        ("..", None),
+    ] {
+        let result = names(unpack(&vec![(file(name.as_bytes(), 0), b"")]));
+        // A file whose name ends in a slash is a directory of old archives.
+        match expected {
+            Some(expected) => assert_eq!(result, Ok(vec![expected.to_owned()]), "{name}"),
+            None => assert!(result.is_err_and(|error| error.contains("upwards")), "{name}"),
+        }
+    }
+    assert!(unpack(&vec![(file(b"", 0), b"")]).is_err());
+    assert!(unpack(&vec![(file(b".", 0), b"")]).is_err());
+    let long = vec![b'x'; 5000];
+    assert!(matches!(
+        unpack(&vec![(file(&long, 0), b"")]),
+        Err(LayerError::Archive(ArchiveError::Limit { what: "bytes of a path", .. }))
+    ));
+    assert!(unpack(&vec![(file(&[b'x'; 256], 0), b"")]).is_err());
+    let deep = tar(&[(directory(&b"d/".repeat(2000)), b"")]);
+    assert_eq!(scratch().store.unpack(&deep[..], None, &[]).unwrap().entries, 1);
+}
+
+#[test]
+fn links_lead_nowhere_outside() {
+    let canary = tempfile::tempdir().unwrap();
+    let secret = canary.path().join("secret");
+    std::fs::write(&secret, b"canary").unwrap();
+    let before = std::fs::metadata(&secret).unwrap();
+    let outside = canary.path().as_os_str().as_encoded_bytes();
+    let through = |rest: &str| [b"d/", rest.as_bytes()].concat();
+    let absolute = [outside, b"/secret"].concat();
+    for entries in [
+        vec![(symlink(b"d", outside), &b""[..]), (file(&through("secret"), 4), b"evil")],
+        vec![(symlink(b"d", b"../../../../../../../../tmp"), b""), (file(&through("x"), 4), b"evil")],
+        vec![
+            (symlink(b"a", outside), b""),
+            (symlink(b"b", b"a"), b""),
+            (symlink(b"d", b"b"), b""),
+            (file(&through("secret"), 4), b"evil"),
+        ],
+        vec![(symlink(b"d", outside), b""), (Entry { mode: 0o777, ..directory(b"d") }, b"")],
+        vec![(symlink(b"s", &absolute), b""), (file(b"s", 4), b"evil")],
+        vec![(symlink(b"s", &absolute), b""), (link(b"h", b"s"), b""), (file(b"h", 4), b"evil")],
+        vec![(link(b"h", &absolute), b"")],
+        vec![(link(b"h", b"../../../../../../etc/passwd"), b"")],
+        vec![(symlink(b"d", outside), b""), (link(b"h", b"d/secret"), b"")],
+        vec![(symlink(b"d", outside), b""), (file(&through(".wh.secret"), 0), b"")],
+        vec![(symlink(b"d", outside), b""), (file(&through(".wh..wh..opq"), 0), b"")],
+        vec![(symlink(b"d", b"d"), b""), (file(&through("x"), 0), b"")],
+    ] {
+        // Whether it is refused or lands inside, nothing outside moves.
+        drop(unpack(&entries));
+        let after = std::fs::metadata(&secret).unwrap();
+        assert_eq!(std::fs::read(&secret).unwrap(), b"canary");
+        assert_eq!((after.nlink(), after.mode(), after.ctime_nsec()), (1, before.mode(), before.ctime_nsec()));
+        assert_eq!(std::fs::read_dir(canary.path()).unwrap().count(), 1, "{entries:?}");
+    }
+    let inside = vec![(symlink(b"d", b"/real/../real"), &b""[..]), (file(b"d/x", 2), b"ok")];
+    assert_eq!(names(unpack(&inside)), Ok(["d", "real", "real/x"].map(str::to_owned).to_vec()));
+}
+
+#[test]
+fn whiteouts_hide_only_names_of_their_directory() {
+    if !is_root("whiteouts_hide_only_names_of_their_directory") {
+        return;
+    }
+    for bad in [".wh.", ".wh..", ".wh...", "d/.wh..."] {
+        assert!(unpack(&vec![(file(bad.as_bytes(), 0), b"")]).is_err(), "{bad}");
+    }
+    assert_eq!(names(unpack(&vec![(file(b".wh..wh.plnk", 0), b"")])), Ok(vec![]));
+    let device = |major, minor| entry(b"w", EntryKind::CharDevice { major, minor });
+    assert!(unpack(&vec![(device(0, 0), b"")]).is_err());
+    assert!(unpack(&vec![(device(1, 3), b"")]).is_ok());
+    for name in ["trusted.overlay.redirect", "trusted.overlay.metacopy", "user.overlay.opaque"] {
+        let xattrs = Xattrs::from([(name.as_bytes().to_vec(), b"/etc".to_vec())]);
+        assert!(unpack(&vec![(Entry { xattrs, ..directory(b"d") }, b"")]).is_err(), "{name}");
+    }
+    // A whiteout hides what is below; what the layer itself has stays.
+    let scratch = scratch();
+    let base = tar(&[(file(b"a", 1), b"1"), (file(b"d/x", 1), b"1"), (file(b"e/x", 1), b"1"), (file(b"f/x", 1), b"1")]);
+    let base = scratch.store.unpack(&base[..], None, &[]).unwrap().diff_id;
+    let upper = tar(&[
+        (file(b"a", 1), b"2"),
+        (file(b".wh.a", 0), b""),
+        (file(b".wh.d", 0), b""),
+        (directory(b"d"), b""),
+        (file(b"d/y", 1), b"2"),
+        (file(b"e/.wh.x", 0), b""),
+        (directory(b"f"), b""),
+        (file(b"f/y", 1), b"2"),
+        (file(b".wh.f", 0), b""),
+    ]);
+    let upper = scratch.store.unpack(&upper[..], None, &[]).unwrap().diff_id;
+    let seen = merged_listing(&scratch.store, &[base, upper]);
+    assert_eq!(seen.keys().collect::<Vec<_>>(), ["a", "d", "d/y", "e", "f", "f/y"]);
+}
+
+#[test]
+fn later_entries_replace_earlier_ones() {
+    let (f, d, s) = (|| (file(b"n", 1), &b"x"[..]), || (directory(b"n"), &b""[..]), || (symlink(b"n", b"m"), &b""[..]));
+    for (entries, kind) in [
+        (vec![f(), d()], "Directory"),
+        (vec![d(), (file(b"n/x", 0), b""), f()], "File"),
+        (vec![s(), d(), (file(b"n/x", 0), b"")], "Directory"),
+        (vec![d(), (file(b"n/x", 0), b""), s()], "Symlink"),
+        (vec![f(), f(), s(), f()], "File"),
+        (vec![f(), (link(b"n", b"n"), b"")], "File"),
+    ] {
+        let found = unpack(&entries).unwrap();
+        assert!(found["n"].contains(kind), "{entries:?}: {found:?}");
+    }
+}
+
+#[test]
+fn hard_links_into_lower_layers_are_copies() {
+    let scratch = scratch();
+    let base = scratch.store.unpack(&tar(&[(file(b"lower", 3), b"abc")])[..], None, &[]).unwrap().diff_id;
+    let upper = tar(&[(link(b"d/l", b"/lower"), b"")]);
+    let alone = scratch.store.unpack(&upper[..], None, &[]);
+    assert!(matches!(alone, Err(LayerError::UnresolvedLink { .. })));
+    let layer = scratch.store.unpack(&upper[..], None, &[base]).unwrap();
+    let copy = scratch.store.layer_dir(&layer.diff_id).join("fs/d/l");
+    assert_eq!(std::fs::read(copy).unwrap(), b"abc");
+    assert!(scratch.store.unpack(&tar(&[(link(b"l", b"nowhere"), b"")])[..], None, &[base]).is_err());
+}
+
+#[test]
+fn directories_without_an_entry_are_as_below() {
+    let scratch = scratch();
+    let base = tar(&[(Entry { mode: 0o1777, ..directory(b"tmp") }, b"")]);
+    let base = scratch.store.unpack(&base[..], None, &[]).unwrap().diff_id;
+    let layer = scratch.store.unpack(&tar(&[(file(b"tmp/a", 0), b"")])[..], None, &[base]).unwrap();
+    let mode = std::fs::metadata(scratch.store.layer_dir(&layer.diff_id).join("fs/tmp")).unwrap().mode();
+    assert_eq!(mode & 0o7777, 0o1777);
+}
+
+#[test]
+fn budgets_and_digests_hold() {
+    let scratch = scratch();
+    let bytes = tar(&[(file(b"a", 5), b"12345"), (file(b"b", 0), b"")]);
+    let within = |limits| scratch.store.unpack_within(&bytes[..], None, &[], limits).map(|layer| layer.entries);
+    assert_eq!(within(Limits::default()).unwrap(), 2);
+    let limit = |limits| matches!(within(limits), Err(LayerError::Archive(ArchiveError::Limit { .. })));
+    assert!(limit(Limits { entries: 1, ..Limits::default() }));
+    assert!(limit(Limits { bytes: 1024, ..Limits::default() }));
+    let wrong = Digest::of(b"");
+    let result = scratch.store.unpack(&bytes[..], Some(wrong), &[]);
+    assert!(matches!(result, Err(LayerError::WrongDiffId { expected, actual })
+        if expected == wrong && actual == Digest::of(&bytes)));
+    assert_eq!(scratch.store.layer(&wrong).unwrap(), None);
+    // Every cut but the one between entries or inside the zeros at the end is seen.
+    for cut in [100, 512, 515, 1023, 1100] {
+        assert!(scratch.store.unpack(&bytes[..cut], None, &[]).is_err(), "{cut}");
+    }
+    assert!(scratch.store.unpack(&[b'x'; 2048][..], None, &[]).is_err());
+    // Nothing of all that is left.
+    assert_eq!(scratch.store.layers().unwrap().len(), 1);
+}
+
+#[test]
+fn add_unpacks_inside_the_root_of_the_image() {
+    let root = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/usr/local", root.path().join("opt")).unwrap();
+    let bytes = tar(&[(directory(b"./"), b""), (file(b"bin/x", 2), b"#!"), (file(b".wh.name", 0), b"")]);
+    let packed = zstd::encode_all(&bytes[..], 1).unwrap();
+    assert!(crate::tarball::is_archive(&packed[..]) && crate::tarball::is_archive(&bytes[..]));
+    assert!(!crate::tarball::is_archive(&b"text"[..]) && !crate::tarball::is_archive(&[0; 4096][..]));
+    let dir = fs::open_dir(root.path()).unwrap();
+    let owner = Owner::Fixed { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
+    let done = extract_into(&dir, b"/opt/app", &packed[..], owner, Mode::Root).unwrap();
+    assert_eq!((done.entries, done.bytes), (3, 2));
+    assert_eq!(std::fs::read(root.path().join("usr/local/app/bin/x")).unwrap(), b"#!");
+    assert!(root.path().join("usr/local/app/.wh.name").exists());
+}
