@@ -16,6 +16,7 @@ mod typed;
 
 pub use directive::Directive;
 pub use heredoc::Heredoc;
+pub(crate) use heredoc::opener as opens_heredoc;
 pub use instruction::{
     ArgDefinition, Argument, Command, CommandLine, Device, From, Healthcheck, Instruction, MountFlag, Onbuild, Pair,
     Run, RunNetwork, RunSecurity, Transfer,

@@ -66,6 +66,9 @@ pub enum Source {
         /// Expected commit, or a prefix of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         checksum: Option<String>,
+        /// Whether submodules are left out.
+        #[serde(default, skip_serializing_if = "is_false")]
+        skip_submodules: bool,
     },
 }
 

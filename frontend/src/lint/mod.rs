@@ -1,0 +1,58 @@
+//! Checks: names, meaning and wording of `BuildKit`'s rules (`frontend/dockerfile/linter`).
+//!
+//! A rule is a row of [`RULES`]. What a rule looks at decides where its check lives: the text alone here in
+//! [`mod@text`], what variables and stages make of it beside the lowering that knows them.
+
+mod config;
+mod rules;
+mod text;
+
+pub use config::{Config, ConfigError};
+pub(crate) use rules::*;
+pub use rules::{RULES, Rule};
+pub(crate) use text::check as check_text;
+
+use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::source::{Source, Span};
+
+/// Collects what the rules find.
+#[derive(Debug, Clone)]
+pub(crate) struct Linter {
+    config: Config,
+    pub(crate) found: Vec<Diagnostic>,
+}
+
+impl Linter {
+    pub(crate) const fn new(config: Config) -> Self {
+        Self { config, found: Vec::new() }
+    }
+
+    /// Reports unless the rule is skipped or the same was said of the same place.
+    pub(crate) fn report(&mut self, rule: &Rule, source: &Source, span: Span, message: String) {
+        if !self.config.enabled(rule) {
+            return;
+        }
+        let code = Code::Rule(rule.name.to_owned());
+        let found = Diagnostic::new(Severity::Warning, code, message, source, span)
+            .with_hint(Some(format!("see {}", rule.url())));
+        if !self.found.contains(&found) {
+            self.found.push(found);
+        }
+    }
+
+    /// The names of violated rules, where the file asks that they be errors.
+    pub(crate) fn violated(&self) -> Option<String> {
+        if !self.config.error || self.found.is_empty() {
+            return None;
+        }
+        let mut names: Vec<&str> = Vec::new();
+        for found in &self.found {
+            if let Code::Rule(name) = &found.code
+                && !names.contains(&name.as_str())
+            {
+                names.push(name);
+            }
+        }
+        Some(names.join(", "))
+    }
+}
