@@ -28,7 +28,7 @@ pub fn hidden_entry(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
     let mut args = args.into_iter();
     let name = args.next()?;
     match name.to_str()? {
-        sandbox::INIT_NAME => Some(sandbox::init_main(args.next())),
+        sandbox::INIT_NAME => Some(sandbox::init::main(args.next())),
         container::SUPERVISOR_NAME => Some(container::supervisor_main(args)),
         _ => None,
     }

@@ -3,14 +3,24 @@
 //! Everything is decided outside, in a serialisable plan; this program executes itself as the init of new
 //! namespaces, which walks the plan on one thread and starts the command. Nothing clever happens between fork and exec.
 
+pub(crate) mod caps;
+pub(crate) mod cgroup;
 mod error;
+pub(crate) mod init;
+pub(crate) mod launch;
+pub(crate) mod plan;
 mod running;
+pub(crate) mod seccomp;
 mod spec;
+pub(crate) mod status;
+pub(crate) mod user;
 
-use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+
+use rustix::process::Signal;
 
 pub use error::{Failure, FailureKind, SandboxError};
-pub use running::{Exit, Running};
+pub use running::{Exit, Killer, Running};
 pub use spec::{
     EtcFiles, Init, Limits, MountSource, NetworkSetup, Rlimit, Rootfs, SandboxMount, Security, Spec, Stdio,
 };
@@ -26,10 +36,13 @@ pub const DEFAULT_PIDS: u64 = 32_768;
 /// # Errors
 /// Where the request makes no sense, a limit cannot be set, or the command could not be started.
 pub fn spawn(spec: Spec) -> Result<Running, SandboxError> {
-    Err(SandboxError::Invalid { what: format!("no sandbox yet for {:?}", spec.args) })
+    launch::spawn(spec)
 }
 
-/// The init of a sandbox.
-pub(crate) fn init_main(_plan: Option<OsString>) -> i32 {
-    125
+/// Sends a signal to the process a descriptor refers to.
+pub(crate) fn send_signal(pidfd: &OwnedFd, signal: i32) -> Result<(), SandboxError> {
+    let number = Signal::from_named_raw(signal)
+        .ok_or_else(|| SandboxError::Invalid { what: format!("there is no signal {signal}") })?;
+    rustix::process::pidfd_send_signal(pidfd, number)
+        .map_err(|error| SandboxError::Os { what: format!("send signal {signal}"), source: error.into() })
 }

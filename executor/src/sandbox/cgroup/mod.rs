@@ -1,0 +1,323 @@
+//! Control groups: one a sandbox, on version 1, version 2, and both side by side.
+//!
+//! A group is made before the sandbox starts, joined by the init itself, and removed when everything in it is dead.
+//! Only the hierarchies that carry a limit are touched, since each costs two directories and a write.
+
+mod hierarchy;
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+pub(crate) use hierarchy::hierarchies;
+
+use super::spec::Limits;
+use super::{DEFAULT_PIDS, SandboxError};
+
+/// Where groups are made if the caller says nothing.
+pub(crate) const DEFAULT_PARENT: &str = "/lapstrake";
+
+/// Period of processor quotas in microseconds, Docker's.
+const PERIOD: u64 = 100_000;
+
+/// The group of one sandbox: a directory in each hierarchy that limits it. Dropping it removes what is empty.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    dirs: Vec<PathBuf>,
+    memory: Option<MemoryEvents>,
+}
+
+#[derive(Debug)]
+enum MemoryEvents {
+    V1(PathBuf),
+    V2(PathBuf),
+}
+
+/// A file to write in a group's directory.
+#[derive(Debug, PartialEq, Eq)]
+struct Setting {
+    controller: &'static str,
+    file: &'static str,
+    value: String,
+    /// Whether the user asked for it, so that failure is an error.
+    asked: bool,
+}
+
+impl Group {
+    /// Makes the group `parent`/`name` with these limits.
+    pub(crate) fn create(parent: Option<&str>, name: &str, limits: &Limits) -> Result<Self, SandboxError> {
+        let hierarchies = hierarchies();
+        let parent = parent.unwrap_or(DEFAULT_PARENT).trim_matches('/');
+        if parent.split('/').any(|part| part == "..") {
+            return Err(SandboxError::Invalid { what: format!("control group parent {parent:?} leads upwards") });
+        }
+        let mut group = Self::default();
+        for controller in ["cpuset", "cpu", "memory", "pids"] {
+            let v1 = hierarchies.v1_of(controller);
+            let settings = settings(limits, controller, v1.is_some())?;
+            let Some(first) = settings.first() else { continue };
+            let asked = settings.iter().any(|setting| setting.asked);
+            let made = match (v1, &hierarchies.v2) {
+                (Some(root), _) => group.in_v1(root, parent, name, controller),
+                (None, Some(root)) => group.in_v2(root, parent, name, controller),
+                (None, None) => Err(io::Error::other("no control groups are mounted")),
+            };
+            let written = made.and_then(|dir| {
+                settings.iter().try_for_each(|setting| {
+                    fs::write(dir.join(setting.file), &setting.value)
+                        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", setting.file)))
+                        .or_else(|error| if optional(setting) { Ok(()) } else { Err(error) })
+                })
+            });
+            if let Err(error) = written
+                && asked
+            {
+                let reason = format!("the control group of {} cannot be set up: {error}", first.controller);
+                return Err(SandboxError::Limit { limit: first.controller, reason });
+            }
+        }
+        Ok(group)
+    }
+
+    /// The files a process writes itself into.
+    pub(crate) fn procs(&self) -> io::Result<Vec<OwnedFd>> {
+        let open = |dir: &PathBuf| Ok(fs::OpenOptions::new().write(true).open(dir.join("cgroup.procs"))?.into());
+        self.dirs.iter().map(open).collect()
+    }
+
+    /// The directories of the group, for processes that join later.
+    pub(crate) fn dirs(&self) -> &[PathBuf] {
+        &self.dirs
+    }
+
+    /// Whether the kernel killed a process of the group for want of memory.
+    pub(crate) fn oom_killed(&self) -> bool {
+        let (path, key) = match &self.memory {
+            None => return false,
+            Some(MemoryEvents::V1(dir)) => (dir.join("memory.oom_control"), "oom_kill "),
+            Some(MemoryEvents::V2(dir)) => (dir.join("memory.events"), "oom_kill "),
+        };
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().filter_map(|line| line.strip_prefix(key)).any(|count| count.trim() != "0")
+    }
+
+    /// A group made earlier, by its directories.
+    pub(crate) fn adopt(dirs: Vec<PathBuf>) -> Self {
+        let memory = dirs.iter().find_map(|dir| {
+            if dir.join("memory.oom_control").exists() {
+                Some(MemoryEvents::V1(dir.clone()))
+            } else {
+                dir.join("memory.events").exists().then(|| MemoryEvents::V2(dir.clone()))
+            }
+        });
+        Self { dirs, memory }
+    }
+
+    fn in_v1(&mut self, root: &Path, parent: &str, name: &str, controller: &str) -> io::Result<PathBuf> {
+        let above = root.join(parent);
+        let dir = above.join(name);
+        let fresh = !self.dirs.contains(&dir);
+        if fresh {
+            make(&above, &dir, |above| {
+                // An empty cpuset takes no process.
+                if controller == "cpuset" { hierarchy::inherit_cpuset(root, above) } else { Ok(()) }
+            })?;
+            self.dirs.push(dir.clone());
+        }
+        if controller == "cpuset" {
+            hierarchy::inherit_cpuset(root, &dir)?;
+        }
+        if controller == "memory" {
+            self.memory = Some(MemoryEvents::V1(dir.clone()));
+        }
+        Ok(dir)
+    }
+
+    fn in_v2(&mut self, root: &Path, parent: &str, name: &str, controller: &str) -> io::Result<PathBuf> {
+        let available = fs::read_to_string(root.join("cgroup.controllers"))?;
+        if !available.split_whitespace().any(|one| one == controller) {
+            return Err(io::Error::other(format!("this machine has no {controller} controller here")));
+        }
+        let above = root.join(parent);
+        let dir = above.join(name);
+        make(&above, &dir, |above| {
+            hierarchy::enable(root, controller)?;
+            let mut level = root.to_path_buf();
+            for part in above.strip_prefix(root).unwrap_or(above) {
+                level.push(part);
+                hierarchy::enable(&level, controller)?;
+            }
+            Ok(())
+        })?;
+        if !self.dirs.contains(&dir) {
+            self.dirs.push(dir.clone());
+        }
+        if controller == "memory" {
+            self.memory = Some(MemoryEvents::V2(dir.clone()));
+        }
+        Ok(dir)
+    }
+
+    /// Removes the directories. The kernel may need a moment after the last process is gone.
+    fn remove(&mut self) {
+        for dir in self.dirs.drain(..) {
+            let mut pause = Duration::from_micros(200);
+            while let Err(error) = fs::remove_dir(&dir) {
+                if error.kind() == io::ErrorKind::NotFound || pause > Duration::from_millis(500) {
+                    break;
+                }
+                sleep(pause);
+                pause *= 2;
+            }
+            // The last one out takes the parent along; it is in use otherwise.
+            if let Some(parent) = dir.parent() {
+                drop(fs::remove_dir(parent));
+            }
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Makes `dir` below `above`, which another sandbox may just be removing.
+fn make(above: &Path, dir: &Path, prepare: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    for _ in 0..100 {
+        fs::create_dir_all(above)?;
+        let made = prepare(above).and_then(|()| fs::create_dir(dir));
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            other => return other,
+        }
+    }
+    Err(io::Error::other(format!("{} keeps disappearing", above.display())))
+}
+
+/// Whether a setting may fail: swap accounting is often off.
+fn optional(setting: &Setting) -> bool {
+    !setting.asked
+}
+
+/// What to write for a controller.
+fn settings(limits: &Limits, controller: &'static str, v1: bool) -> Result<Vec<Setting>, SandboxError> {
+    let setting = |file: &'static str, value: String, asked: bool| Setting { controller, file, value, asked };
+    let mut all = Vec::new();
+    match controller {
+        "pids" => match limits.pids {
+            None => all.push(setting("pids.max", DEFAULT_PIDS.to_string(), false)),
+            Some(0) => {}
+            Some(pids) => all.push(setting("pids.max", pids.to_string(), true)),
+        },
+        "cpuset" => {
+            if let Some(cpus) = &limits.cpuset {
+                all.push(setting("cpuset.cpus", cpus.clone(), true));
+            }
+        }
+        "cpu" => {
+            if let Some(cpus) = limits.nano_cpus {
+                let quota = (u128::from(cpus) * u128::from(PERIOD) / 1_000_000_000).max(1000);
+                if v1 {
+                    all.push(setting("cpu.cfs_period_us", PERIOD.to_string(), true));
+                    all.push(setting("cpu.cfs_quota_us", quota.to_string(), true));
+                } else {
+                    all.push(setting("cpu.max", format!("{quota} {PERIOD}"), true));
+                }
+            }
+            if let Some(shares) = limits.cpu_shares {
+                let shares = shares.clamp(2, 262_144);
+                all.push(if v1 {
+                    setting("cpu.shares", shares.to_string(), true)
+                } else {
+                    // The conversion of runc and crun.
+                    setting("cpu.weight", (1 + (shares - 2) * 9999 / 262_142).to_string(), true)
+                });
+            }
+        }
+        _ => memory(limits, v1, &setting, &mut all)?,
+    }
+    Ok(all)
+}
+
+fn memory(
+    limits: &Limits,
+    v1: bool,
+    setting: &dyn Fn(&'static str, String, bool) -> Setting,
+    all: &mut Vec<Setting>,
+) -> Result<(), SandboxError> {
+    let Some(memory) = limits.memory else {
+        if limits.memory_swap.is_some() {
+            return Err(SandboxError::Limit {
+                limit: "memory and swap",
+                reason: "a memory limit is needed too".to_owned(),
+            });
+        }
+        return Ok(());
+    };
+    // Docker's default: as much swap as memory.
+    let asked = limits.memory_swap.is_some();
+    let total = limits.memory_swap.unwrap_or_else(|| memory.saturating_mul(2));
+    if total < memory {
+        return Err(SandboxError::Limit {
+            limit: "memory and swap",
+            reason: format!("{total} bytes together are less than the {memory} of memory alone"),
+        });
+    }
+    let unlimited = total == u64::MAX;
+    if v1 {
+        all.push(setting("memory.limit_in_bytes", memory.to_string(), true));
+        let total = if unlimited { "-1".to_owned() } else { total.to_string() };
+        all.push(setting("memory.memsw.limit_in_bytes", total, asked));
+    } else {
+        all.push(setting("memory.max", memory.to_string(), true));
+        let swap = if unlimited { "max".to_owned() } else { (total - memory).to_string() };
+        all.push(setting("memory.swap.max", swap, asked));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_become_files() {
+        let limits = Limits {
+            memory: Some(64 << 20),
+            nano_cpus: Some(1_500_000_000),
+            cpu_shares: Some(1024),
+            cpuset: Some("0-1".to_owned()),
+            ..Limits::default()
+        };
+        let files = |controller, v1| -> Vec<(&str, String)> {
+            settings(&limits, controller, v1).unwrap().into_iter().map(|one| (one.file, one.value)).collect()
+        };
+        assert_eq!(
+            files("memory", true),
+            [("memory.limit_in_bytes", "67108864".to_owned()), ("memory.memsw.limit_in_bytes", "134217728".to_owned())]
+        );
+        assert_eq!(
+            files("memory", false),
+            [("memory.max", "67108864".to_owned()), ("memory.swap.max", "67108864".to_owned())]
+        );
+        assert_eq!(files("cpu", false), [("cpu.max", "150000 100000".to_owned()), ("cpu.weight", "39".to_owned())]);
+        assert_eq!(files("cpu", true)[1], ("cpu.cfs_quota_us", "150000".to_owned()));
+        assert_eq!(files("pids", true), [("pids.max", DEFAULT_PIDS.to_string())]);
+        assert_eq!(files("cpuset", true), [("cpuset.cpus", "0-1".to_owned())]);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let swap_only = Limits { memory_swap: Some(1), ..Limits::default() };
+        assert!(settings(&swap_only, "memory", true).is_err());
+        let less = Limits { memory: Some(2), memory_swap: Some(1), ..Limits::default() };
+        assert!(settings(&less, "memory", false).is_err());
+        assert!(Group::create(Some("/../x"), "n", &Limits::default()).is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! Process 1 of a build step: runs the command as its child, reaps orphans, and ends with the command.
+//!
+//! When it ends, the kernel kills what is left in its pid namespace. It also ends when the outside dies, which closes
+//! the status socket.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::WaitOptions;
+
+use super::super::error::Failure;
+use super::super::plan::Plan;
+use super::super::status::{self, Message};
+use super::During;
+use super::command::{Identified, become_it};
+use crate::sys;
+
+/// Runs the command and stays until it ended; gives its exit code, 128 + n for signal n.
+pub(super) fn run(
+    plan: &Plan,
+    status: &OwnedFd,
+    identified: &Identified,
+    cwd: &OwnedFd,
+    terminal: Option<OwnedFd>,
+) -> Result<i32, Failure> {
+    let Some(child) = sys::fork_until_exec()? else {
+        return Err(become_it(plan, status, identified, cwd, terminal));
+    };
+    drop(terminal);
+    release_stdio();
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGCHLD);
+    signals.thread_block().during(|| "block SIGCHLD".to_owned())?;
+    let deaths = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .during(|| "signalfd(SIGCHLD)".to_owned())?;
+    status::send(status.as_fd(), &Message::Started, None).during(|| "report".to_owned())?;
+    loop {
+        if let Some(ended) = reap(child) {
+            drop(status::send(status.as_fd(), &Message::Ended(ended), None));
+            return Ok(super::super::running::code_of(ended));
+        }
+        let mut events = [PollFd::new(&deaths, PollFlags::IN), PollFd::from_borrowed_fd(status.as_fd(), PollFlags::IN)];
+        let _ = rustix::event::poll(&mut events, None);
+        if events[1].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+            return Ok(128 + Signal::SIGKILL as i32);
+        }
+        while let Ok(Some(_)) = deaths.read_signal() {}
+    }
+}
+
+/// Reaps every dead child; gives the wait status of this one if it was among them.
+fn reap(child: i32) -> Option<i32> {
+    let mut ended = None;
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        if pid.as_raw_nonzero().get() == child {
+            ended = Some(status.as_raw());
+        }
+    }
+    ended
+}
+
+/// The command's pipes are its own: their readers see the end when it closes them.
+fn release_stdio() {
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    if let Ok(null) = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()) {
+        let _ = rustix::stdio::dup2_stdin(&null);
+        let _ = rustix::stdio::dup2_stdout(&null);
+        let _ = rustix::stdio::dup2_stderr(&null);
+    }
+}
