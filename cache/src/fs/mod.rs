@@ -114,3 +114,5 @@ pub fn sorted_names(dir: impl AsFd) -> Result<Vec<Vec<u8>>, FsError> {
 pub fn bytes_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use lap_solver::digest::Key;
-use rustix::fs::{OFlags, RenameFlags};
+use rustix::fs::{FlockOperation, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::apply::Applier;
@@ -180,24 +180,42 @@ impl Making {
         let file = LayerFile { info: info.clone(), origin, boot: Some(store.boot_id().to_owned()) };
         let json = serde_json::to_vec(&file).map_err(|error| FsError::new("write", &shown, io::Error::from(error)))?;
         write_new(&self.dir, "layer.json", &json).act("write", shown.join("layer.json"))?;
-        for _ in 0..3 {
-            let target = layer_path(&info.diff_id);
-            let from = self.session.dir();
-            match rustix::fs::renameat_with(from, &self.name, store.dir(), &target, RenameFlags::NOREPLACE) {
-                Ok(()) => {
-                    store.note_unsynced(info.diff_id);
-                    return Ok(info);
-                }
-                Err(Errno::EXIST | Errno::NOTEMPTY) => {}
-                Err(errno) => return Err(FsError::new("rename to", shown, errno).into()),
+        let target = layer_path(&info.diff_id);
+        let rename =
+            || rustix::fs::renameat_with(self.session.dir(), &self.name, store.dir(), &target, RenameFlags::NOREPLACE);
+        match rename() {
+            Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+            result => {
+                result.act("rename to", shown)?;
+                store.note_unsynced(info.diff_id);
+                return Ok(info);
             }
-            if let Some(theirs) = store.layer(&info.diff_id)? {
-                return Ok(theirs);
-            }
-            // What lies there is what a power cut left: ours takes its place.
-            store.remove_layer(&info.diff_id)?;
         }
-        Err(FsError::new("rename to", shown, Errno::EXIST).into())
+        if let Some(theirs) = store.layer_file(&info.diff_id)? {
+            return keep_theirs(store, theirs, file, &json);
+        }
+        // What lies there is what a power cut left: ours takes its place. Others may think the same of it.
+        let layers = fs::open_dir_at(store.dir(), b"layers")?;
+        rustix::fs::flock(&layers, FlockOperation::LockExclusive).act("lock", store.root().join("layers"))?;
+        if let Some(theirs) = store.layer_file(&info.diff_id)? {
+            return keep_theirs(store, theirs, file, &json);
+        }
+        store.remove_layer(&info.diff_id)?;
+        rename().act("rename to", shown)?;
+        store.note_unsynced(info.diff_id);
+        Ok(info)
+    }
+}
+
+/// The layer was there. If it came from outside and now was made here, the directory is known to give the tar.
+fn keep_theirs(store: &Store, theirs: LayerFile, ours: LayerFile, json: &[u8]) -> Result<LayerInfo, LayerError> {
+    match (theirs.origin, ours.origin) {
+        (Origin::Foreign, Origin::Made { .. }) if theirs.info.skipped == 0 => {
+            store.write_file(&format!("{}/layer.json", layer_path(&ours.info.diff_id)), json, false)?;
+            store.note_unsynced(ours.info.diff_id);
+            Ok(ours.info)
+        }
+        _ => Ok(theirs.info),
     }
 }
 

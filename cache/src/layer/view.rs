@@ -60,6 +60,10 @@ impl View {
     /// # Errors
     /// Where a layer cannot be read.
     pub fn find(&self, path: &[u8]) -> Result<Option<Found<'_>>, FsError> {
+        // The names of a layer never lead upwards.
+        if path.split(|byte| *byte == b'/').any(|name| name == b"..") {
+            return Ok(None);
+        }
         let (parent, name) = fs::split_last(path);
         let mut level = self.root();
         for component in parent.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {

@@ -25,7 +25,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustix::fs::{AtFlags, Mode as FileMode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode as FileMode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -141,7 +141,7 @@ impl Store {
         // Mounts and renames must not depend on the working directory.
         let root = std::path::absolute(root).act("resolve", root)?;
         match read_format(&dir, &root)? {
-            None => create(&dir, &root, mode)?,
+            None => create_locked(&dir, &root, mode)?,
             Some(Format { version, .. }) if version != FORMAT_VERSION => {
                 return Err(StoreError::Version { root, found: version });
             }
@@ -181,12 +181,16 @@ impl Store {
         self.inner.dir.as_fd()
     }
 
-    /// Makes everything that this process has written or used survive a power cut: one `syncfs`, then the marks.
+    /// Makes every layer that this process has made or used survive a power cut: one `syncfs`, then the marks. Does
+    /// nothing where all of them were synced before.
     ///
     /// # Errors
     /// Where the kernel reports that data could not be written.
     pub fn sync(&self) -> Result<(), StoreError> {
         let unsynced = std::mem::take(&mut *lock(&self.inner.unsynced));
+        if unsynced.is_empty() {
+            return Ok(());
+        }
         let synced = rustix::fs::syncfs(&self.inner.dir).act("sync the file system of", self.root());
         if let Err(error) = synced {
             lock(&self.inner.unsynced).extend(unsynced);
@@ -309,13 +313,28 @@ fn read_format(dir: &OwnedFd, root: &Path) -> Result<Option<Format>, StoreError>
     serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Corrupt { path, source })
 }
 
-/// Lays out an empty store. Two processes may do it at once: the format file comes last and says that all is there.
+/// Lays out an empty store, unless another process does it at the same moment.
+fn create_locked(dir: &OwnedFd, root: &Path, mode: Mode) -> Result<(), StoreError> {
+    rustix::fs::flock(dir, FlockOperation::LockExclusive).act("lock", root)?;
+    let result = match read_format(dir, root)? {
+        None => create(dir, root, mode),
+        Some(Format { mode: found, .. }) if found != mode => {
+            Err(StoreError::WrongMode { root: root.to_owned(), found, wanted: mode })
+        }
+        Some(_) => Ok(()),
+    };
+    rustix::fs::flock(dir, FlockOperation::Unlock).act("unlock", root)?;
+    result
+}
+
+/// Lays out an empty store. The format file comes last and says that all is there.
 fn create(dir: &OwnedFd, root: &Path, mode: Mode) -> Result<(), StoreError> {
     let ours = |name: &[u8]| {
         let name = name.split(|byte| *byte == b'.').next().unwrap_or_default();
         let known =
             DIRECTORIES.iter().filter_map(|path| path.split('/').next()).chain(["oci-layout", "index", "format"]);
-        known.into_iter().any(|known| known.as_bytes() == name)
+        // A file system of its own begins with that one.
+        known.into_iter().chain(["lost+found"]).any(|known| known.as_bytes() == name)
     };
     if fs::sorted_names(dir)?.iter().any(|name| !ours(name)) {
         return Err(StoreError::NotAStore { root: root.to_owned() });
@@ -327,26 +346,22 @@ fn create(dir: &OwnedFd, root: &Path, mode: Mode) -> Result<(), StoreError> {
     let format = serde_json::to_vec(&Format { version: FORMAT_VERSION, mode });
     let format = format.map_err(|source| StoreError::Corrupt { path: root.join("format"), source })?;
     let index = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
-    create_once(dir, root, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    create_once(dir, root, "index.json", index)?;
-    create_once(dir, root, "format", &format)?;
+    create_whole(dir, root, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    create_whole(dir, root, "index.json", index)?;
+    create_whole(dir, root, "format", &format)?;
     Ok(rustix::fs::fsync(dir).act("sync", root)?)
 }
 
-/// Makes a durable file whole, where there is none yet.
-fn create_once(dir: &OwnedFd, root: &Path, name: &str, bytes: &[u8]) -> Result<(), FsError> {
+/// Makes a durable file whole, in the place of a half-made store's.
+fn create_whole(dir: &OwnedFd, root: &Path, name: &str, bytes: &[u8]) -> Result<(), FsError> {
     let path = root.join(name);
-    let temporary = format!("{name}.{}", std::process::id());
+    let temporary = format!("{name}.new");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
     let file = rustix::fs::openat(dir, &temporary, flags, FileMode::RUSR | FileMode::WUSR).act("create", &path)?;
     let mut file = std::fs::File::from(file);
     io::Write::write_all(&mut file, bytes).act("write", &path)?;
     file.sync_all().act("sync", &path)?;
-    match rustix::fs::linkat(dir, &temporary, dir, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(FsError::new("create", path, errno)),
-    }
-    rustix::fs::unlinkat(dir, &temporary, AtFlags::empty()).act("remove", path)
+    rustix::fs::renameat(dir, &temporary, dir, name).act("create", path)
 }
 
 /// Makes `path` and what is missing above it, for the store's owner alone.
@@ -365,3 +380,6 @@ fn sync_directory(dir: impl AsFd, path: &str) -> Result<(), FsError> {
     let opened = rustix::fs::openat(dir, path, flags, FileMode::empty()).act("open directory", path)?;
     rustix::fs::fsync(&opened).act("sync directory", path)
 }
+
+#[cfg(test)]
+mod tests;

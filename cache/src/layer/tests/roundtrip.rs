@@ -173,7 +173,7 @@ fn ten_thousand_files_give_the_same_bytes_twice() {
                 std::fs::write(path.join(format!("f{file}")), format!("{directory} {file}").repeat(file)).unwrap();
             }
         }
-        let times = |path: &Path| fs::apply_times(&fs::open_dir(path).unwrap(), b".", Timestamp::EPOCH).unwrap();
+        let times = |path: &Path| fs::apply_times(fs::open_dir(path).unwrap(), b".", Timestamp::EPOCH).unwrap();
         for directory in 0..100 {
             let path = workspace.upper().join(format!("d{directory}"));
             let dir = fs::open_dir(&path).unwrap();
