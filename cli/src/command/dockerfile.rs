@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use lap_frontend::word::{Lexer, Lookup};
-use lap_frontend::{Code, Diagnostic, Facts, Options, Parsed, ignore, lower, parse, stages, targets};
+use lap_frontend::{Code, Diagnostic, Facts, Options, Parsed, Stages, check, ignore, lower, parse, stages, targets};
 use lap_solver::image::{DEFAULT_PATH, History, ImageConfig};
 use lap_solver::pattern::Matcher;
 use lap_solver::platform::Platform;
@@ -152,17 +152,10 @@ fn inspect(parsed: &Parsed, options: &Options, assume_bases: bool, format: Inspe
         Err(faults) => return refuse(&faults),
     };
     let mut facts = Facts::new();
-    while assume_bases {
-        let missing = match stages.base_images(&facts, options) {
-            Ok(missing) => missing,
-            Err(faults) => return refuse(&faults),
-        };
-        if missing.is_empty() {
-            break;
-        }
-        for image in missing {
-            let config = assumed(&image.platform);
-            facts.insert(image, config);
+    let everything = Options { all_stages: options.target.is_none(), ..options.clone() };
+    for options in [options, &everything].into_iter().filter(|_| assume_bases) {
+        if let Err(faults) = assume(&stages, &mut facts, options) {
+            return refuse(&faults);
         }
     }
     let lowered = match lower(&stages, &facts, options) {
@@ -173,7 +166,9 @@ fn inspect(parsed: &Parsed, options: &Options, assume_bases: bool, format: Inspe
         InspectFormat::Dot => lowered.graph.to_dot(),
         InspectFormat::Graph => serde_json::to_string_pretty(&lowered.graph)?,
         InspectFormat::Json => {
-            let findings: Vec<Value> = lowered.warnings.iter().filter_map(finding).collect();
+            // Checks look at stages that the target does not need, too.
+            let found = check(&stages, &facts, options).unwrap_or(lowered.warnings);
+            let findings: Vec<Value> = found.iter().filter_map(finding).collect();
             let answer = json!({
                 "config": lowered.image.config.config,
                 "history": lowered.image.history.iter().map(|entry| &entry.entry).collect::<Vec<_>>(),
@@ -186,6 +181,20 @@ fn inspect(parsed: &Parsed, options: &Options, assume_bases: bool, format: Inspe
     };
     writeln!(io::stdout().lock(), "{text}")?;
     Ok(0)
+}
+
+/// Makes every base image known.
+fn assume(stages: &Stages, facts: &mut Facts, options: &Options) -> Result<(), Vec<Diagnostic>> {
+    loop {
+        let missing = stages.base_images(facts, options)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for image in missing {
+            let config = assumed(&image.platform);
+            facts.insert(image, config);
+        }
+    }
 }
 
 /// An image of one layer with `PATH` alone in its config.
