@@ -29,6 +29,19 @@ pub struct AssembleOptions {
     pub docker_media_types: bool,
     /// Of the manifest.
     pub annotations: BTreeMap<String, String>,
+    /// When blobs of layers that were made here come into being.
+    pub blobs: Blobs,
+}
+
+/// When layer blobs are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Blobs {
+    /// At once.
+    #[default]
+    Written,
+    /// When an export or a push asks for them: until then a layer made here is described as the uncompressed tar that
+    /// its directory gives at any time.
+    Deferred,
 }
 
 /// Makes an image of `layers` (diff IDs, lowest first) and `config`, whose `rootfs` is filled in; its `history` is
@@ -43,7 +56,13 @@ pub fn assemble(
     options: &AssembleOptions,
     events: &Events,
 ) -> Result<Image, ImageError> {
-    let blobs = layer_blobs(store, layers, options.compression, events)?;
+    let blobs = match options.blobs {
+        Blobs::Written => layer_blobs(store, layers, options.compression, events)?,
+        Blobs::Deferred => {
+            let blob = |diff_id| described(store, diff_id, options.compression, events);
+            layers.iter().map(blob).collect::<Result<_, _>>()?
+        }
+    };
     let layer_descriptors: Vec<Descriptor> =
         blobs.iter().map(|blob| in_family(blob, options.docker_media_types)).collect::<Result<_, _>>()?;
 
@@ -106,6 +125,22 @@ fn layer_blobs(
     let done = lock(&done);
     let find = |diff_id: &Digest| done.get(diff_id).cloned().ok_or(ImageError::LayerMissing { diff_id: *diff_id });
     layers.iter().map(find).collect()
+}
+
+/// A blob that exists already, or what the layer's own tar would be.
+fn described(
+    store: &Store,
+    diff_id: &Digest,
+    compression: Compression,
+    events: &Events,
+) -> Result<Descriptor, ImageError> {
+    if let Some(layer) = store.layer(diff_id)?
+        && store.gives_tar(diff_id)?
+        && store.layer_blobs(diff_id)?.is_empty()
+    {
+        return Ok(manifest::descriptor(&Compression::Uncompressed.media_type(false), *diff_id, layer.tar_size)?);
+    }
+    layer_blob(store, diff_id, compression, events)
 }
 
 fn layer_blob(

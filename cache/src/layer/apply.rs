@@ -73,8 +73,6 @@ pub(crate) struct Applier<'a> {
     new_directory: NewDirectory,
     /// The layers below, for hard links into them.
     below: Option<&'a View>,
-    /// Whether `below` is all that lies below; else a layer that needs it is refused.
-    complete: bool,
     /// The parent of the last entry: (as the archive names it, opened, where it really lies).
     parent: Option<(Vec<u8>, Arc<OwnedFd>, Vec<u8>)>,
     /// Times of directories by real path, set at the end: entries made in them change them.
@@ -107,19 +105,12 @@ impl<'a> Applier<'a> {
             owner,
             new_directory,
             below,
-            complete: true,
             parent: None,
             times: BTreeMap::new(),
             implicit: BTreeSet::new(),
             buffer: vec![0; CHUNK],
             done: Extracted::default(),
         }
-    }
-
-    /// Says that layers below may still be missing.
-    pub(crate) const fn amid_others(mut self) -> Self {
-        self.complete = false;
-        self
     }
 
     /// Applies the whole archive.
@@ -446,9 +437,6 @@ impl<'a> Applier<'a> {
 
     /// Directories without an entry look as they do below, where that is known.
     fn adopt_implicit(&mut self) -> Result<(), LayerError> {
-        if !self.complete && !self.implicit.is_empty() {
-            return Err(LayerError::NeedsParents);
-        }
         let Some(below) = self.below else { return Ok(()) };
         for path in std::mem::take(&mut self.implicit) {
             let Some(found) = below.find(&path)? else { continue };

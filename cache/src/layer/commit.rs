@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lap_solver::digest::Key;
 use rustix::fs::{FlockOperation, OFlags, RenameFlags};
@@ -91,19 +92,6 @@ impl Store {
         parents: &[Digest],
         limits: Limits,
     ) -> Result<LayerInfo, LayerError> {
-        self.unpack_over(reader, expected, parents, true, limits)
-    }
-
-    /// [`Self::unpack_within`] where `complete` says whether `parents` are all that lies below. If not, a layer that
-    /// needs more is refused with [`LayerError::NeedsParents`] or [`LayerError::UnresolvedLink`].
-    pub(crate) fn unpack_over(
-        &self,
-        reader: impl Read,
-        expected: Option<Digest>,
-        parents: &[Digest],
-        complete: bool,
-        limits: Limits,
-    ) -> Result<LayerInfo, LayerError> {
         let mut stream = Sha256Stream::new(reader);
         if let Some(diff_id) = expected
             && let Some(info) = self.layer(&diff_id)?
@@ -116,9 +104,7 @@ impl Store {
         let made = Making::new(self)?;
         fs::make_directory(&made.dir, b"fs", NewDirectory::ROOT_0755)?;
         let root = fs::open_dir_at(&made.dir, b"fs")?;
-        let applier = Applier::layer(root, self.mode(), below.as_ref());
-        let applier = if complete { applier } else { applier.amid_others() };
-        let done = applier.run(&mut stream, limits)?;
+        let done = Applier::layer(root, self.mode(), below.as_ref()).run(&mut stream, limits)?;
         // What stands behind the end of the archive is part of the diff ID.
         drain(&mut stream, limits)?;
         let (_, diff_id, tar_size) = stream.finish();
@@ -192,7 +178,8 @@ impl Making {
     /// Writes `layer.json` and renames the directory to its place.
     fn publish(self, store: &Store, info: LayerInfo, origin: Origin) -> Result<LayerInfo, LayerError> {
         let shown = store.layer_dir(&info.diff_id);
-        let file = LayerFile { info: info.clone(), origin, boot: Some(store.boot_id().to_owned()) };
+        let made_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let file = LayerFile { info: info.clone(), origin, made_at, boot: Some(store.boot_id().to_owned()) };
         let json = serde_json::to_vec(&file).map_err(|error| FsError::new("write", &shown, io::Error::from(error)))?;
         write_new(&self.dir, "layer.json", &json).act("write", shown.join("layer.json"))?;
         let target = layer_path(&info.diff_id);

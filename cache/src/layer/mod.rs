@@ -14,6 +14,7 @@ mod view;
 mod whiteout;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lap_solver::digest::Key;
 
@@ -73,6 +74,9 @@ pub enum Origin {
 struct LayerFile {
     info: LayerInfo,
     origin: Origin,
+    /// When it came into the store, in seconds since 1970.
+    #[serde(default)]
+    made_at: u64,
     /// The boot in which it was written, until a sync has covered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot: Option<String>,
@@ -126,9 +130,6 @@ pub enum LayerError {
         /// What it names.
         target: PathBuf,
     },
-    /// Directories of the layer are as in layers below that are not there yet; unpack again when they are.
-    #[error("the layer needs the ones below it, which are not in the store")]
-    NeedsParents,
     /// A step made a file whose name means something else in an image.
     #[error("{}: names beginning with .wh. cannot be kept in an image layer", path.display())]
     WhiteoutName {
@@ -156,6 +157,22 @@ impl Store {
     /// Where the store cannot be read.
     pub fn layer(&self, diff_id: &Digest) -> Result<Option<LayerInfo>, LayerError> {
         Ok(self.layer_file(diff_id)?.map(|file| file.info))
+    }
+
+    /// How long after 1970 a layer came into the store, to the second; nothing where it is not there.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn layer_made_at(&self, diff_id: &Digest) -> Result<Option<Duration>, LayerError> {
+        Ok(self.layer_file(diff_id)?.map(|file| Duration::from_secs(file.made_at)))
+    }
+
+    /// Whether [`Self::write_tar`] can give the tar of a layer: it was made here.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn gives_tar(&self, diff_id: &Digest) -> Result<bool, LayerError> {
+        Ok(self.layer_file(diff_id)?.is_some_and(|file| matches!(file.origin, Origin::Made { .. })))
     }
 
     /// The directory of a layer, whether it is there or not; `fs` in it is the overlay's lower directory.
