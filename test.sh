@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs all of them: unit, sandbox and end-to-end.
+# A test that cannot run here prints SKIPPED with the reason; the count stands at the end.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+testdata/install.sh busybox-static mmdebstrap docker-registry skopeo umoci podman buildah runc jq uidmap gcc libc6-dev \
+    curl zstd iproute2 nftables
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+cargo test --workspace --no-fail-fast -- --nocapture --test-threads=2 2>&1 | tee "$log" || status=$?
+
+passed=$(grep -oE '[0-9]+ passed' "$log" | awk '{n += $1} END {print n + 0}')
+failed=$(grep -oE '[0-9]+ failed' "$log" | awk '{n += $1} END {print n + 0}')
+skipped=$(grep -c '^SKIPPED' "$log" || true)
+grep '^SKIPPED' "$log" | sort | uniq -c || true
+[ "$status" = 0 ] || [ "$failed" -gt 0 ] || failed=1
+echo "$passed passed, $failed failed, $skipped skipped"
+exit "$status"

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# run.sh [LAP]: the benchmarks beside buildah and podman, in one run on a fresh file system. Prints medians and ratios.
+#
+# ext4 is slow where many files were just deleted, so everything lies on a new file system image, mounted by loop.
+# Needs root, and the packages busybox-static, buildah, podman and runc.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+testdata/install.sh busybox-static buildah podman runc e2fsprogs
+lap=${1:-}
+if [ -z "$lap" ]; then
+    lap=$(cargo build --release --quiet --message-format=json | sed -n 's/.*"executable":"\([^"]*\/lap\)".*/\1/p' | tail -n 1)
+fi
+lap=$(realpath "$lap")
+
+image=$(mktemp "${TMPDIR:-/tmp}/lap-bench.XXXXXX")
+disk=$(mktemp -d)
+finish() { umount -l "$disk" 2>/dev/null || true; rm -rf "$image" "$disk"; }
+trap finish EXIT
+truncate -s 8G "$image"
+mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$image"
+mount -o loop "$image" "$disk"
+
+export LAP_ROOT=$disk/lap
+peer=(--root "$disk/peer" --runroot "$disk/peer-run")
+buildah() { command buildah "${peer[@]}" "$@"; }
+podman() { command podman "${peer[@]}" --runtime runc "$@"; }
+
+median() { # COUNT COMMAND...: milliseconds, with tenths
+    local count=$1 start end i
+    shift
+    for ((i = 0; i < count; i++)); do
+        start=$(date +%s%N)
+        "$@" >/dev/null 2>&1 || { echo "failed: $*" >&2; exit 1; }
+        end=$(date +%s%N)
+        echo $(((end - start) / 100000))
+    done | sort -n | awk '{v[NR] = $1} END {printf "%.1f\n", v[int((NR + 1) / 2)] / 10}'
+}
+row() { # TITLE OURS THEIRS NAME
+    awk -v t="$1" -v a="$2" -v b="$3" -v n="$4" 'BEGIN {printf "%-34s %9.1f ms   %-8s %9.1f ms   %6.1fx\n", t, a, n, b, b / a}'
+}
+
+testdata/bases/make.sh busybox "$disk/busybox.tar"
+"$lap" import "$disk/busybox.tar" localhost/busybox:latest >/dev/null
+"$lap" save localhost/busybox:latest -o "$disk/busybox.oci"
+buildah pull -q "docker-archive:$disk/busybox.oci" >/dev/null
+
+context() { mkdir -p "$disk/$1"; cat >"$disk/$1/Dockerfile"; }
+base="FROM localhost/busybox:latest"
+{ echo "$base"; for i in $(seq 10); do echo "RUN echo $i > /f$i"; done; } | context ten
+{ echo "$base"; for i in $(seq 50); do echo "RUN true # $i"; done; } | context fifty
+{
+    for i in $(seq 8); do echo "$base AS s$i"; echo "RUN sleep 1; echo $i > /out"; done
+    echo "FROM scratch"
+    for i in $(seq 8); do echo "COPY --from=s$i /out /out$i"; done
+} | context eight
+
+ours() { "$lap" build -q --network none "$@"; }
+theirs() { buildah bud -q --layers --runtime runc --isolation oci --network none "$@"; }
+
+printf '%-34s %12s   %-8s %12s   %7s\n' scenario lap peer "" ratio
+ours "$disk/ten" >/dev/null && theirs "$disk/ten" >/dev/null
+row "cached rebuild, 10 steps" "$(median 9 ours "$disk/ten")" "$(median 3 theirs "$disk/ten")" buildah
+row "50 sequential RUN true" "$(median 3 ours --no-cache "$disk/fifty")" "$(median 1 theirs --no-cache "$disk/fifty")" buildah
+row "8 stages of sleep 1" "$(median 2 ours --no-cache "$disk/eight")" "$(median 1 theirs --jobs 8 --no-cache "$disk/eight")" buildah
+row "run --rm --network none true" \
+    "$(median 21 "$lap" run --rm --network none localhost/busybox:latest true)" \
+    "$(median 5 podman run --rm --network none localhost/busybox:latest true)" podman
+row "run --rm true (bridge)" \
+    "$(median 11 "$lap" run --rm localhost/busybox:latest true)" \
+    "$(median 3 podman run --rm --network none localhost/busybox:latest true)" "podman*"
+echo "* podman without a network: its bridge needs packages that are not installed by default"

@@ -1,0 +1,1 @@
+print(os.getenv("GREETING") .. " from " .. _VERSION .. ", built and run by lap")
