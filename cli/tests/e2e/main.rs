@@ -1,0 +1,13 @@
+//! The real `lap`, each test with a store of its own, and other tools as second opinions.
+//!
+//! What cannot run on a machine prints `SKIPPED` with the reason.
+
+mod build;
+mod cache;
+mod containers;
+mod errors;
+mod export;
+mod peers;
+mod registry;
+mod sandbox;
+mod support;
