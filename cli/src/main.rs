@@ -1,17 +1,94 @@
-//! `lap`: builds and runs container images.
+//! `lap`: builds container images from Dockerfiles and runs them, without a daemon.
+//!
+//! The only crate that prints, reads the environment or exits. `args` is what was typed, `settings` what holds,
+//! `command` what is done, `ui` what is shown.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the crate that speaks")]
+
+mod args;
 mod command;
+mod complete;
+mod exit;
+mod image;
+mod pipeline;
+mod registry;
+mod settings;
+mod signal;
+mod terminal;
+mod ui;
 
-use std::process::ExitCode;
+use clap::Parser as _;
+use clap::error::ErrorKind;
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match command::dockerfile::run(&arguments) {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+use args::Lap;
+use command::App;
+use exit::WithCode;
+use settings::Settings;
+
+fn main() {
+    // Before any thread: the parts of this program that the program itself starts.
+    if let Some(code) = lap_executor::hidden_entry(std::env::args_os()) {
+        exit(code);
+    }
+    let code = run();
+    exit(code);
+}
+
+#[expect(clippy::exit, reason = "the one place that ends the process")]
+fn exit(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+fn run() -> i32 {
+    let lap = match Lap::try_parse() {
+        Ok(lap) => lap,
+        Err(error) => return usage(&error),
+    };
+    let color = std::io::IsTerminal::is_terminal(&std::io::stderr()) && settings::variable("NO_COLOR").is_none();
+    match start(lap) {
+        Ok(code) => code,
         Err(error) => {
-            use std::io::Write as _;
-            let _shown = writeln!(std::io::stderr(), "lap: {error:#}");
-            ExitCode::FAILURE
+            let (code, error) = match error.downcast::<WithCode>() {
+                Ok(WithCode { code, error: Some(error) }) => (code, error),
+                Ok(WithCode { code, error: None }) => return code,
+                Err(error) => (exit::FAILED, error),
+            };
+            if is_broken_pipe(&error) {
+                return 128 + 13;
+            }
+            eprint!("{}", ui::error::render(&error, color));
+            code
         }
     }
+}
+
+fn start(lap: Lap) -> anyhow::Result<i32> {
+    let rootless = match lap_executor::userns::Entered::Root {
+        lap_executor::userns::Entered::Root => false,
+        lap_executor::userns::Entered::Ranges => true,
+        lap_executor::userns::Entered::SingleId(why) => {
+            eprintln!("lap: only your own user ID can be used ({why}): files of other owners cannot be unpacked");
+            true
+        }
+    };
+    let settings = Settings::new(lap.root.as_deref(), rootless)?;
+    command::run(&App::new(settings), lap.command)
+}
+
+/// Help and version are answers; anything else is a mistake of the command line. `run` has Docker's own code for it.
+fn usage(error: &clap::Error) -> i32 {
+    // Nobody is left to tell when the streams are closed.
+    drop(error.print());
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        _ if std::env::args().nth(1).is_some_and(|word| word == "run") => exit::NOT_STARTED,
+        _ => exit::USAGE,
+    }
+}
+
+/// Whether the reader of our output went away: no error worth a message.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }

@@ -96,7 +96,9 @@ fn unsafe_code_lives_in_the_two_sys_modules() {
         sources(&root.join(name).join("src"), &mut files);
     }
     let allowed = |path: &Path| {
-        ["cache/src/sys", "executor/src/sys"].iter().any(|sys| path.starts_with(root.join(sys)) || path == root.join(format!("{sys}.rs")))
+        ["cache/src/sys", "executor/src/sys"]
+            .iter()
+            .any(|sys| path.starts_with(root.join(sys)) || path == root.join(format!("{sys}.rs")))
     };
     for path in files.iter().filter(|path| !allowed(path)) {
         let text = std::fs::read_to_string(path).unwrap();

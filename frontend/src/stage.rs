@@ -272,7 +272,7 @@ impl<'a> Resolver<'a> {
                 let message =
                     format!("Default value for ARG {} results in empty or invalid base image name", from.base.text);
                 let rule = &lint::INVALID_DEFAULT_ARG_IN_FROM;
-                self.out.linter.report(rule, &self.file.source, (instruction.span, &instruction.comments), message);
+                self.out.linter.report(rule, &self.file.source, instruction.span, message);
             }
         }
     }
@@ -286,8 +286,7 @@ impl<'a> Resolver<'a> {
             let near = suggest::nearest(name, known.iter().copied());
             let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             let message = format!("FROM argument '{name}' is not declared{near}");
-            let place = (instruction.span, instruction.comments.as_slice());
-            self.out.linter.report(&lint::UNDEFINED_ARG_IN_FROM, &self.file.source, place, message);
+            self.out.linter.report(&lint::UNDEFINED_ARG_IN_FROM, &self.file.source, instruction.span, message);
         }
         Ok(expanded)
     }
@@ -357,8 +356,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn check_platform(&mut self, word: &Argument, stage: &Stage, expanded: &Expanded, platform: &Platform) {
-        let source = &self.file.source;
-        let place = (stage.instruction.span, stage.instruction.comments.as_slice());
+        let (source, span) = (&self.file.source, stage.instruction.span);
         let target = self.out.globals.get("TARGETPLATFORM");
         if expanded.unmatched.is_empty()
             && expanded.matched.iter().eq(["TARGETPLATFORM"])
@@ -368,14 +366,14 @@ impl<'a> Resolver<'a> {
                 "Setting platform to predefined {} in FROM is redundant as this is the default behavior",
                 word.text
             );
-            self.out.linter.report(&lint::REDUNDANT_TARGET_PLATFORM, source, place, message);
+            self.out.linter.report(&lint::REDUNDANT_TARGET_PLATFORM, source, span, message);
         }
         let name = stage.name.as_deref().unwrap_or("");
         let in_name = name.contains(&platform.os) || name.contains(&platform.architecture);
         if expanded.matched.is_empty() && expanded.unmatched.is_empty() && !in_name {
             let text = go::quote(&expanded.text);
             let message = format!("FROM --platform flag should not use constant value {text}");
-            self.out.linter.report(&lint::FROM_PLATFORM_FLAG_CONST_DISALLOWED, source, place, message);
+            self.out.linter.report(&lint::FROM_PLATFORM_FLAG_CONST_DISALLOWED, source, span, message);
         }
     }
 

@@ -1,3 +1,64 @@
-//! One file a command.
+//! One command, one file: flags in, a result and an exit code out.
 
-pub mod dockerfile;
+mod build;
+mod history;
+mod images;
+mod import;
+mod load;
+mod pull;
+mod push;
+mod rmi;
+mod save;
+mod tag;
+
+use std::sync::OnceLock;
+
+use anyhow::Context as _;
+use lap_cache::store::{Mode, Store};
+
+use crate::args::Command;
+use crate::settings::Settings;
+
+/// What every command is given.
+pub(crate) struct App {
+    pub(crate) settings: Settings,
+    store: OnceLock<Store>,
+}
+
+impl App {
+    pub(crate) const fn new(settings: Settings) -> Self {
+        Self { settings, store: OnceLock::new() }
+    }
+
+    /// The store, opened when it is first needed.
+    pub(crate) fn store(&self) -> anyhow::Result<&Store> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let mode = if self.settings.rootless { Mode::User } else { Mode::Root };
+        let store = Store::open(&self.settings.root, mode)
+            .with_context(|| format!("cannot open the store {}", self.settings.root.display()))?;
+        Ok(self.store.get_or_init(|| store))
+    }
+}
+
+/// Runs a command; the exit code is its answer.
+pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
+    match command {
+        Command::Build(args) => build::run(app, *args),
+        Command::Images(args) => images::run(app, &args),
+        Command::Rmi(args) => rmi::run(app, &args),
+        Command::History(args) => history::run(app, &args),
+        Command::Tag(args) => tag::run(app, &args),
+        Command::Pull(args) => pull::run(app, args),
+        Command::Push(args) => push::run(app, args),
+        Command::Save(args) => save::run(app, &args),
+        Command::Load(args) => load::run(app, &args),
+        Command::Import(args) => import::run(app, args),
+        Command::Version => {
+            println!("lap {}", env!("CARGO_PKG_VERSION"));
+            Ok(0)
+        }
+        _ => Ok(0),
+    }
+}

@@ -56,7 +56,11 @@ fn ignored_files_stay_out_and_archives_are_unpacked() {
         lap.write(&format!("ctx/{name}"), name);
     }
     lap.write("tar/inside.txt", "inside");
-    crate::support::run("tar", &["-C", lap.path("tar").to_str().unwrap(), "-czf", lap.path("ctx/x.tar.gz").to_str().unwrap(), "inside.txt"]).ok();
+    crate::support::run(
+        "tar",
+        &["-C", lap.path("tar").to_str().unwrap(), "-czf", lap.path("ctx/x.tar.gz").to_str().unwrap(), "inside.txt"],
+    )
+    .ok();
     lap.build("app", "FROM busybox\nCOPY . /all/\nADD x.tar.gz /unpacked/\nCOPY *.txt /txt/\n").ok();
     assert_eq!(lap.sh("app", "ls -A /all | sort | xargs"), ".dockerignore Dockerfile a.txt keep.log x.tar.gz\n");
     assert_eq!(lap.sh("app", "cat /unpacked/inside.txt; ls /txt"), "insidea.txt\n");
@@ -77,10 +81,15 @@ fn triggers_of_a_base_run_in_the_image_built_on_it() {
 fn a_run_leaves_nothing_of_its_mounts() {
     needs!(root);
     let lap = Lap::new();
-    lap.build("bare", "FROM scratch\nCOPY --from=busybox /bin/busybox /bin/sh\nRUN [\"/bin/sh\", \"sh\", \"-c\", \"echo x > /x\"]\n").ok();
+    lap.build(
+        "bare",
+        "FROM scratch\nCOPY --from=busybox /bin/busybox /bin/sh\nRUN [\"/bin/sh\", \"sh\", \"-c\", \"echo x > /x\"]\n",
+    )
+    .ok();
     lap.run(&["build", "-q", "-o", "type=tar,dest=out.tar", "ctx"]).ok();
     let listing = crate::support::run("tar", &["-tf", lap.path("out.tar").to_str().unwrap()]).ok().out;
-    let mut names: Vec<&str> = listing.lines().map(|name| name.trim_start_matches("./").trim_end_matches('/')).collect();
+    let mut names: Vec<&str> =
+        listing.lines().map(|name| name.trim_start_matches("./").trim_end_matches('/')).collect();
     names.retain(|name| !name.is_empty());
     names.sort_unstable();
     assert_eq!(names, ["bin", "bin/sh", "x"]);
@@ -105,12 +114,18 @@ fn secrets_and_cache_mounts_are_not_in_the_image() {
 fn ids_names_and_metadata_are_written() {
     needs!(root);
     let lap = Lap::new();
-    lap.build_with("one", "FROM busybox\nENV A=1\n", &["-t", "two:x", "--iidfile", "iid", "--metadata-file", "meta", "--label", "l=1"]).ok();
+    lap.build_with(
+        "one",
+        "FROM busybox\nENV A=1\n",
+        &["-t", "two:x", "--iidfile", "iid", "--metadata-file", "meta", "--label", "l=1"],
+    )
+    .ok();
     let id = std::fs::read_to_string(lap.path("iid")).unwrap();
     let inspected = lap.run(&["inspect", "two:x"]).ok().json();
     assert_eq!(inspected[0]["Id"], id);
     assert_eq!(inspected[0]["Config"]["Labels"]["l"], "1");
-    let metadata: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(lap.path("meta")).unwrap()).unwrap();
+    let metadata: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(lap.path("meta")).unwrap()).unwrap();
     assert_eq!(metadata["containerimage.digest"], inspected[0]["Descriptor"]["digest"]);
     let quiet = lap.run(&["build", "-q", "ctx"]).ok();
     assert!(quiet.out.starts_with("sha256:") && quiet.err.is_empty(), "{quiet:?}");
@@ -122,7 +137,9 @@ fn stages_without_a_path_between_them_run_side_by_side() {
     let lap = Lap::new();
     // Each waits for the other: only side by side do they end.
     let wait = |mine: &str, other: &str| {
-        format!("RUN --mount=type=cache,target=/c touch /c/{mine}; for i in $(seq 300); do [ -e /c/{other} ] && exit 0; sleep 0.1; done; exit 1\n")
+        format!(
+            "RUN --mount=type=cache,target=/c touch /c/{mine}; for i in $(seq 300); do [ -e /c/{other} ] && exit 0; sleep 0.1; done; exit 1\n"
+        )
     };
     let dockerfile = format!(
         "FROM busybox AS a\n{}FROM busybox AS b\n{}FROM busybox\nCOPY --from=a /bin/true /a\nCOPY --from=b /bin/true /b\n",

@@ -16,7 +16,9 @@ fn steps(said: &Said) -> (Vec<String>, Vec<String>) {
         {
             if rest == "CACHED" {
                 cached.push(label);
-            } else if rest.starts_with("DONE") && (label.contains("] RUN") || label.contains("] COPY") || label.contains("] ADD")) {
+            } else if rest.starts_with("DONE")
+                && (label.contains("] RUN") || label.contains("] COPY") || label.contains("] ADD"))
+            {
                 ran.push(label);
             }
         }

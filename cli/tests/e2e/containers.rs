@@ -51,7 +51,21 @@ fn flags_reach_the_command() {
 fn a_container_lives_in_the_background() {
     needs!(root);
     let lap = Lap::new();
-    let id = lap.run(&["run", "-d", "--name", "web", "--network", "none", "busybox", "sh", "-c", "echo started; trap 'exit 3' TERM; while :; do sleep 0.1; done"]).ok().out;
+    let id = lap
+        .run(&[
+            "run",
+            "-d",
+            "--name",
+            "web",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            "echo started; trap 'exit 3' TERM; while :; do sleep 0.1; done",
+        ])
+        .ok()
+        .out;
     let id = id.trim();
     assert_eq!(id.len(), 64);
     let listed = lap.run(&["ps"]).ok().out;
@@ -78,7 +92,19 @@ fn a_container_lives_in_the_background() {
 fn logs_follow_until_the_end() {
     needs!(root);
     let lap = Lap::new();
-    lap.run(&["run", "-d", "--name", "talk", "--network", "none", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done; echo err >&2"]).ok();
+    lap.run(&[
+        "run",
+        "-d",
+        "--name",
+        "talk",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "for i in 1 2 3; do echo $i; sleep 0.2; done; echo err >&2",
+    ])
+    .ok();
     let said = lap.run(&["logs", "-f", "talk"]).ok();
     assert_eq!((said.out.as_str(), said.err.as_str()), ("1\n2\n3\n", "err\n"));
     assert_eq!(lap.run(&["logs", "-n", "1", "talk"]).ok().out, "3\n");

@@ -42,7 +42,11 @@ fn every_output_holds_the_same_tree() {
     run("umoci", &["raw", "unpack", "--image", &format!("{}:latest", path("o.dir")), &path("umoci")]).ok();
     assert_eq!(tree(&lap.path("umoci")), local);
 
-    for archive in [format!("oci-archive:{}", path("o.tar")), format!("docker-archive:{}", path("d.tar")), format!("oci-archive:{}", path("z.tar"))] {
+    for archive in [
+        format!("oci-archive:{}", path("o.tar")),
+        format!("docker-archive:{}", path("d.tar")),
+        format!("oci-archive:{}", path("z.tar")),
+    ] {
         let copy = path("copy");
         drop(std::fs::remove_dir_all(&copy));
         run("skopeo", &["copy", "-q", &archive, &format!("oci:{copy}:latest")]).ok();

@@ -5,7 +5,8 @@ use crate::support::{Lap, Said, needs, run};
 /// Storage of podman and buildah in a directory of the test.
 fn peer(lap: &Lap, program: &str, args: &[&str]) -> Said {
     let (root, runroot) = (lap.path("peer"), lap.path("peer-run"));
-    let mut all = vec!["--root", root.to_str().unwrap(), "--runroot", runroot.to_str().unwrap(), "--storage-driver", "vfs"];
+    let mut all =
+        vec!["--root", root.to_str().unwrap(), "--runroot", runroot.to_str().unwrap(), "--storage-driver", "vfs"];
     all.extend(args);
     run(program, &all)
 }
@@ -40,22 +41,52 @@ fn buildah_makes_the_same_tree_and_config() {
     let base = format!("docker-archive:{}", lap.path("base.tar").display());
     peer(&lap, "buildah", &["pull", "-q", &base]).ok();
     let context = lap.path("ctx");
-    peer(&lap, "buildah", &["bud", "-q", "--runtime", "runc", "--isolation", "chroot", "--pull-never", "-t", "app", context.to_str().unwrap()]).ok();
+    peer(
+        &lap,
+        "buildah",
+        &[
+            "bud",
+            "-q",
+            "--runtime",
+            "runc",
+            "--isolation",
+            "chroot",
+            "--pull-never",
+            "-t",
+            "app",
+            context.to_str().unwrap(),
+        ],
+    )
+    .ok();
     let theirs = lap.path("theirs");
     peer(&lap, "buildah", &["push", "-q", "app", &format!("oci:{}:latest", theirs.display())]).ok();
     lap.run(&["build", "-q", "-o", "type=oci,dest=ours,tar=false", "ctx"]).ok();
 
     let listing = |name: &str| {
         let out = lap.path(&format!("{name}-fs"));
-        run("umoci", &["raw", "unpack", "--image", &format!("{}:latest", lap.path(name).display()), out.to_str().unwrap()]).ok();
+        run(
+            "umoci",
+            &["raw", "unpack", "--image", &format!("{}:latest", lap.path(name).display()), out.to_str().unwrap()],
+        )
+        .ok();
         run("sh", &["-c", &format!("cd {} && find . -printf '%P %y %m %U:%G %l\\n' | sort && find . -type f -exec sha256sum {{}} + | sort -k2", out.display())]).ok().out
     };
     // Where we follow BuildKit and buildah does not: what its chroot leaves behind.
-    let of_theirs: String = listing("theirs").lines().filter(|line| !line.starts_with("run ") && !line.starts_with("etc/")).map(|line| format!("{line}\n")).collect();
-    let of_ours: String = listing("ours").lines().filter(|line| !line.starts_with("run ") && !line.starts_with("etc/")).map(|line| format!("{line}\n")).collect();
+    let of_theirs: String = listing("theirs")
+        .lines()
+        .filter(|line| !line.starts_with("run ") && !line.starts_with("etc/"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let of_ours: String = listing("ours")
+        .lines()
+        .filter(|line| !line.starts_with("run ") && !line.starts_with("etc/"))
+        .map(|line| format!("{line}\n"))
+        .collect();
     assert_eq!(of_ours, of_theirs);
 
-    let config = |name: &str| run("skopeo", &["inspect", "--config", &format!("oci:{}:latest", lap.path(name).display())]).ok().json()["config"].clone();
+    let config = |name: &str| {
+        run("skopeo", &["inspect", "--config", &format!("oci:{}:latest", lap.path(name).display())]).ok().json()["config"].clone()
+    };
     let (ours, theirs) = (config("ours"), config("theirs"));
     for field in ["Cmd", "WorkingDir", "User", "ExposedPorts"] {
         assert_eq!(ours[field], theirs[field], "{field}");

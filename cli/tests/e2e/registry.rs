@@ -46,7 +46,11 @@ fn a_base_image_comes_from_the_registry() {
     assert_eq!(other.sh("app", "cat /built"), "built\n");
     let mirrored = Lap::empty();
     let mirror = format!("docker.io=http://{}", registry.address);
-    run("skopeo", &["copy", "-q", "--dest-tls-verify=false", &archive, &format!("docker://{}/library/box:1", registry.address)]).ok();
+    run(
+        "skopeo",
+        &["copy", "-q", "--dest-tls-verify=false", &archive, &format!("docker://{}/library/box:1", registry.address)],
+    )
+    .ok();
     mirrored.build_with("app", "FROM box:1\nRUN true\n", &["--registry-mirror", &mirror]).ok();
     assert!(mirrored.run(&["run", "--rm", "--network", "none", &name, "true"]).code == 0, "run pulls what is missing");
 }

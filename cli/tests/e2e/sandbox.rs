@@ -22,7 +22,9 @@ fn a_run_sees_its_own_world() {
     assert!(probe.contains("CapEff:\t00000000a80425fb"), "Docker's default set: {probe}");
     assert!(probe.contains("Seccomp:\t2"), "a filter: {probe}");
     assert!(probe.contains("sys read-only") && probe.contains("no mount"), "{probe}");
-    for node in ["fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"] {
+    for node in
+        ["fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"]
+    {
         assert!(probe.lines().any(|line| line.split(' ').any(|word| word == node)), "{node}: {probe}");
     }
 }
@@ -50,7 +52,18 @@ fn limits_hold_and_an_out_of_memory_is_called_that() {
         .build_with("app", "FROM busybox\nRUN for i in $(seq 50); do sleep 2 & done; wait\n", &["--pids-limit", "10"])
         .code(1);
     assert!(said.err.contains("fork"), "{}", said.err);
-    let said = lap.run(&["run", "--rm", "--network", "none", "--memory", "32m", "busybox", "sh", "-c", "head -c 200m /dev/zero | tail"]);
+    let said = lap.run(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--memory",
+        "32m",
+        "busybox",
+        "sh",
+        "-c",
+        "head -c 200m /dev/zero | tail",
+    ]);
     assert_ne!(said.code, 0);
 }
 
@@ -59,7 +72,8 @@ fn leftovers_of_a_step_are_dead_when_it_ends() {
     needs!(root);
     let lap = Lap::new();
     let start = std::time::Instant::now();
-    lap.build("app", "FROM busybox\nRUN (setsid sleep 61.5 >/dev/null 2>&1 &); (sleep 61.5 &); echo done > /done\n").ok();
+    lap.build("app", "FROM busybox\nRUN (setsid sleep 61.5 >/dev/null 2>&1 &); (sleep 61.5 &); echo done > /done\n")
+        .ok();
     assert!(start.elapsed().as_secs() < 20, "the step does not wait for them");
     let left = crate::support::run("pgrep", &["-f", "sleep 61.5"]);
     assert_eq!(left.out, "");
@@ -69,7 +83,8 @@ fn leftovers_of_a_step_are_dead_when_it_ends() {
 fn the_network_reaches_out_and_leaves_nothing() {
     needs!(root);
     let lap = Lap::new();
-    lap.build("app", "FROM busybox\nRUN ip route | grep -q default && cat /etc/resolv.conf | grep -q nameserver\n").ok();
+    lap.build("app", "FROM busybox\nRUN ip route | grep -q default && cat /etc/resolv.conf | grep -q nameserver\n")
+        .ok();
     let links = crate::support::run("ip", &["-o", "link"]).ok().out;
     assert!(!links.contains(" lap0"), "{links}");
     let rules = crate::support::run("nft", &["list", "tables"]).out;
@@ -93,7 +108,8 @@ fn paths_of_an_image_cannot_lead_out() {
         "WORKDIR /proc/self/fd/3\nRUN cat ../../../../etc/hostname || true\n".to_owned(),
     ] {
         lap.build("app", &format!("FROM busybox\n{attack}"));
-        let names: Vec<_> = std::fs::read_dir(lap.path("canary")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            std::fs::read_dir(lap.path("canary")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["file"], "{attack}");
         assert_eq!(std::fs::read_to_string(lap.path("canary/file")).unwrap(), "untouched");
     }

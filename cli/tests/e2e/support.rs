@@ -53,7 +53,8 @@ pub fn is_root(test: &str) -> bool {
 /// Whether a program is installed; says so when not.
 #[must_use]
 pub fn has(test: &str, program: &str) -> bool {
-    let found = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
     if !found {
         println!("SKIPPED {test}: {program} is not installed");
     }

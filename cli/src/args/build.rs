@@ -1,0 +1,140 @@
+//! Flags of `lap build`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{ByteSize, Cpus, KeyValue, Output, Ulimit};
+use crate::ui::Mode;
+
+/// Flags of `lap build`.
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// Directory of the build context
+    #[arg(value_name = "CONTEXT")]
+    pub(crate) context: PathBuf,
+
+    /// Name for the image, with an optional tag
+    #[arg(short = 't', long = "tag", value_name = "NAME[:TAG]")]
+    pub(crate) tags: Vec<String>,
+
+    /// The Dockerfile; `-` reads standard input [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Stage to build [default: the last one]
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+
+    /// Value for an ARG; without a value, the environment's
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(crate) build_args: Vec<KeyValue>,
+
+    /// A named context: a directory
+    #[arg(long = "build-context", value_name = "NAME=DIR")]
+    pub(crate) build_contexts: Vec<KeyValue>,
+
+    /// Label for the image
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<KeyValue>,
+
+    /// Run every step again
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+
+    /// Run the steps of these stages again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+
+    /// Network of RUN steps that do not choose one
+    #[arg(long, value_name = "MODE", default_value = "default", value_parser = ["default", "none", "host"])]
+    pub(crate) network: String,
+
+    /// Allow what a Dockerfile may not do by itself: network.host, security.insecure
+    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',', value_parser = ["network.host", "security.insecure"])]
+    pub(crate) allow: Vec<String>,
+
+    /// Where the result goes besides the store: type=oci|docker|tar|local|registry,dest=PATH, or a directory
+    #[arg(short, long = "output", value_name = "OUTPUT")]
+    pub(crate) outputs: Vec<Output>,
+
+    /// Send the image to the registry of its name
+    #[arg(long)]
+    pub(crate) push: bool,
+
+    /// Accepted for scripts: results are in the store anyway
+    #[arg(long, hide = true)]
+    pub(crate) load: bool,
+
+    /// Platform to build for [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+
+    /// Ask registries for newer base images
+    #[arg(long)]
+    pub(crate) pull: bool,
+
+    /// How progress is shown [default: auto]
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub(crate) progress: Option<Mode>,
+
+    /// Show nothing but the image's ID at the end
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Write the image's ID to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+
+    /// Write facts about the result to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// A secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
+    #[arg(long = "secret", value_name = "SECRET")]
+    pub(crate) secrets: Vec<String>,
+
+    /// An SSH agent for RUN --mount=type=ssh: default or NAME[=SOCKET]
+    #[arg(long = "ssh", value_name = "AGENT")]
+    pub(crate) ssh: Vec<String>,
+
+    /// A line for /etc/hosts of RUN steps
+    #[arg(long = "add-host", value_name = "HOST:IP")]
+    pub(crate) add_hosts: Vec<String>,
+
+    /// Process limit of RUN steps
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    pub(crate) ulimits: Vec<Ulimit>,
+
+    /// Size of /dev/shm of RUN steps
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) shm_size: Option<ByteSize>,
+
+    /// Memory limit of each RUN step
+    #[arg(short, long, value_name = "SIZE")]
+    pub(crate) memory: Option<ByteSize>,
+
+    /// Processors each RUN step may use
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cpus: Option<Cpus>,
+
+    /// Processes each RUN step may have
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) pids_limit: Option<i64>,
+
+    /// Control group above those of the steps
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_parent: Option<String>,
+
+    /// Take images of HOST from URL
+    #[arg(long = "registry-mirror", value_name = "HOST=URL")]
+    pub(crate) registry_mirrors: Vec<KeyValue>,
+
+    /// Check the Dockerfile and do not build
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Print the graph of steps and do not build
+    #[arg(long, value_name = "FORM", value_parser = ["json", "dot"])]
+    pub(crate) print: Option<String>,
+}

@@ -1,0 +1,234 @@
+//! Flags of the commands about containers.
+
+use clap::Args;
+
+use super::{ByteSize, Cpus, KeyValue, Ulimit, Volume};
+
+/// Flags of `lap run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Remove the container when it ends
+    #[arg(long)]
+    pub(crate) rm: bool,
+
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+
+    /// Run in the background and print the container's ID
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+
+    /// Name of the container
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// Name of the machine inside
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+
+    /// Environment variable; without a value, the one of this shell
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<KeyValue>,
+
+    /// Mount a directory or file: SRC:DST[:ro]; a SRC without a slash names a volume
+    #[arg(short, long, value_name = "SRC:DST[:ro]")]
+    pub(crate) volume: Vec<Volume>,
+
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+
+    /// User, by name or number, with an optional group
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+
+    /// Program instead of the image's
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+
+    /// Network: none, host or default
+    #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "default", value_parser = ["default", "bridge", "none", "host"])]
+    pub(crate) network: String,
+
+    /// Memory limit
+    #[arg(short, long, value_name = "SIZE")]
+    pub(crate) memory: Option<ByteSize>,
+
+    /// Processors it may use
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cpus: Option<Cpus>,
+
+    /// Processes it may have; -1 is unlimited
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub(crate) pids_limit: Option<i64>,
+
+    /// Process limit
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    pub(crate) ulimits: Vec<Ulimit>,
+
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) shm_size: Option<ByteSize>,
+
+    /// Make the root file system read-only
+    #[arg(long)]
+    pub(crate) read_only: bool,
+
+    /// All capabilities and devices, no filter
+    #[arg(long)]
+    pub(crate) privileged: bool,
+
+    /// Add a capability
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) cap_add: Vec<String>,
+
+    /// Take a capability away
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) cap_drop: Vec<String>,
+
+    /// Security options: no-new-privileges
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) security_opt: Vec<String>,
+
+    /// Run a small init as process 1
+    #[arg(long)]
+    pub(crate) init: bool,
+
+    /// A line for /etc/hosts
+    #[arg(long = "add-host", value_name = "HOST:IP")]
+    pub(crate) add_hosts: Vec<String>,
+
+    /// Label of the container
+    #[arg(short, long = "label", value_name = "NAME[=VALUE]")]
+    pub(crate) labels: Vec<KeyValue>,
+
+    /// Signal that asks it to stop
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
+
+    /// Fetch the image: always, missing or never
+    #[arg(long, value_name = "WHEN", default_value = "missing", value_parser = ["always", "missing", "never"])]
+    pub(crate) pull: String,
+
+    /// Write the container's ID to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cidfile: Option<std::path::PathBuf>,
+
+    /// The image
+    pub(crate) image: String,
+
+    /// The command and its arguments instead of the image's
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+/// Flags of `lap exec`.
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+
+    /// Environment variable
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<KeyValue>,
+
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+
+    /// User, by name or number, with an optional group
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+
+    /// All capabilities, no filter
+    #[arg(long)]
+    pub(crate) privileged: bool,
+
+    /// Name or ID of the container
+    pub(crate) container: String,
+
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND", required = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// Flags of `lap ps`.
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Those that ended too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// IDs only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Whole IDs and commands
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+}
+
+/// Flags of `lap stop`.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// Seconds to wait before killing
+    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) time: u64,
+
+    /// Names or IDs
+    #[arg(required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+/// Flags of `lap kill`.
+#[derive(Debug, Args)]
+pub(crate) struct Kill {
+    /// The signal, by name or number
+    #[arg(short, long, default_value = "KILL")]
+    pub(crate) signal: String,
+
+    /// Names or IDs
+    #[arg(required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+/// Flags of `lap rm`.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// Kill it first where it runs
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    /// Names or IDs
+    #[arg(required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+/// Flags of `lap logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Stay and show what comes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// Show the time of each line
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+
+    /// Only the last lines
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub(crate) tail: Option<String>,
+
+    /// Name or ID
+    pub(crate) container: String,
+}

@@ -1,0 +1,78 @@
+//! Words in: what was typed, one file a group of commands. The doc comments are the help texts.
+
+mod build;
+mod container;
+mod image;
+mod values;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use build::Build;
+pub(crate) use container::{Exec, Kill, Logs, Ps, Remove, Run, Stop};
+pub(crate) use image::{History, Images, Import, Inspect, Load, Pull, Push, RemoveImages, Save, Tag};
+pub(crate) use values::{ByteSize, Cpus, KeyValue, Output, OutputKind, Ulimit, Volume, fields};
+
+/// Builds container images from Dockerfiles and runs them, without a daemon
+#[derive(Debug, Parser)]
+#[command(name = "lap", version, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Lap {
+    /// Directory of the store [env: LAP_ROOT] [default: /var/lib/lapstrake, or $XDG_DATA_HOME/lapstrake]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image from a Dockerfile
+    #[command(visible_alias = "b")]
+    Build(Box<Build>),
+    /// Run a command in a new container
+    Run(Box<Run>),
+    /// Run a command in a running container
+    Exec(Exec),
+    /// List containers
+    #[command(visible_alias = "ls")]
+    Ps(Ps),
+    /// Stop containers: ask, wait, then kill
+    Stop(Stop),
+    /// Send a signal to containers
+    Kill(Kill),
+    /// Remove containers
+    Rm(Remove),
+    /// Show what a container has put out
+    Logs(Logs),
+    /// List images
+    Images(Images),
+    /// Remove images
+    Rmi(RemoveImages),
+    /// Show everything known about images and containers, as JSON
+    Inspect(Inspect),
+    /// Show the history of an image
+    History(History),
+    /// Give an image another name
+    Tag(Tag),
+    /// Fetch an image from a registry
+    Pull(Pull),
+    /// Send an image to a registry
+    Push(Push),
+    /// Write images to a tar archive
+    Save(Save),
+    /// Read images from a tar archive
+    Load(Load),
+    /// Make an image of a root file system tar
+    Import(Import),
+    /// Look into a Dockerfile without building it
+    #[command(disable_help_flag = true)]
+    Dockerfile {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        args: Vec<String>,
+    },
+    /// Show the version
+    Version,
+}

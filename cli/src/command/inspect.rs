@@ -1,0 +1,70 @@
+//! `lap inspect`
+
+use lap_cache::image::Image;
+use lap_cache::store::Store;
+use serde_json::{Value, json};
+
+use crate::args::Inspect;
+use crate::command::App;
+use crate::exit::FAILED;
+use crate::image::find;
+
+pub(super) fn run(app: &App, args: &Inspect) -> anyhow::Result<i32> {
+    let store = app.store()?;
+    let mut all = Vec::new();
+    let mut code = 0;
+    for name in &args.names {
+        let kind = args.kind.as_deref();
+        let container = if kind == Some("image") { None } else { lap_executor::container::find(store, name).ok() };
+        let value = match container {
+            Some(container) => Some(lap_executor::container::inspect(store, &container)?),
+            None if kind == Some("container") => None,
+            None => find(store, name)?.map(|found| image(store, &found.image)).transpose()?,
+        };
+        match value {
+            Some(value) => all.push(value),
+            None => {
+                eprintln!("lap: no such {}: {name}", kind.unwrap_or("container or image"));
+                code = FAILED;
+            }
+        }
+    }
+    println!("{}", serde_json::to_string_pretty(&all)?);
+    Ok(code)
+}
+
+/// An image in Docker's shape.
+fn image(store: &Store, image: &Image) -> anyhow::Result<Value> {
+    let (mut tags, mut digests) = (Vec::new(), Vec::new());
+    for entry in store.names()?.into_iter().filter(|entry| entry.digest == image.digest()) {
+        if let Some(name) = entry.name {
+            tags.push(name.familiar());
+            digests.push(format!("{}@{}", name.familiar_name(), entry.digest));
+        }
+    }
+    digests.dedup();
+    let mut size = 0u64;
+    for diff_id in image.diff_ids() {
+        size = size.saturating_add(store.layer(&diff_id)?.map_or(0, |layer| layer.bytes));
+    }
+    let config = &image.config;
+    Ok(json!({
+        "Id": image.id().to_string(),
+        "RepoTags": tags,
+        "RepoDigests": digests,
+        "Comment": config.history.last().and_then(|entry| entry.comment.clone()).unwrap_or_default(),
+        "Created": config.created,
+        "Author": config.author.clone().unwrap_or_default(),
+        "Architecture": config.architecture,
+        "Variant": config.variant,
+        "Os": config.os,
+        "Size": size,
+        "Config": config.config,
+        "RootFS": {"Type": "layers", "Layers": config.rootfs.diff_ids},
+        "Descriptor": {
+            "mediaType": image.descriptor.media_type().to_string(),
+            "digest": image.digest().to_string(),
+            "size": image.descriptor.size(),
+        },
+    }))
+}

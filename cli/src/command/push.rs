@@ -1,0 +1,36 @@
+//! `lap push`
+
+use anyhow::{Context as _, bail};
+
+use crate::args::Push;
+use crate::command::App;
+use crate::complete::complete;
+use crate::image::reference;
+use crate::registry::{block_on, client};
+use crate::ui::{Mode, Screen};
+
+pub(super) fn run(app: &App, args: Push) -> anyhow::Result<i32> {
+    let store = app.store()?;
+    let name = reference(&args.image)?;
+    let Some(digest) = store.name_get(&name)? else {
+        bail!("no such image: {}", args.image);
+    };
+    let _lease = store.lease()?;
+    let client = client(&app.settings, &[])?;
+    let mode = if args.quiet { Mode::Quiet } else { args.progress.unwrap_or(Mode::Auto) };
+    let screen = Screen::start(mode, app.settings.color);
+    let events = screen.events();
+    let image = complete(app, store.image(&digest)?, &events)?;
+    let result = block_on(async {
+        let digest = client.push(store, &image, &name, &events).await;
+        digest.with_context(|| format!("cannot push {}", name.familiar()))
+    });
+    screen.finish();
+    let digest = result?;
+    if args.quiet {
+        println!("{name}");
+    } else {
+        println!("{}: digest: {digest} size: {}", name.tag().unwrap_or("latest"), image.raw_manifest.len());
+    }
+    Ok(0)
+}

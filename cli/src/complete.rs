@@ -1,0 +1,34 @@
+//! Images with all their blobs, for whoever takes them out of the store.
+
+use lap_cache::digest::Digest;
+use lap_cache::image::{AssembleOptions, Image, assemble};
+use lap_solver::event::Events;
+
+use crate::command::App;
+use crate::registry::{block_on, client};
+
+/// The image with every layer blob in the store. One whose layers have not been compressed yet gets another manifest
+/// with the same config, and its names move there.
+///
+/// # Errors
+/// Where a blob can be neither made nor fetched.
+pub(crate) fn complete(app: &App, image: Image, events: &Events) -> anyhow::Result<Image> {
+    let store = app.store()?;
+    if store.missing_blobs(&image)?.is_empty() {
+        return Ok(image);
+    }
+    let layers: Vec<Digest> = image.diff_ids().collect();
+    let whole = assemble(store, &layers, image.config.clone(), &AssembleOptions::default(), events)?;
+    let client = client(&app.settings, &[])?;
+    block_on(async { Ok(client.ensure_blobs(&whole, store, events).await?) })?;
+    if whole.digest() != image.digest() && whole.id() == image.id() {
+        for entry in store.names()?.into_iter().filter(|entry| entry.digest == image.digest()) {
+            match entry.name {
+                Some(name) => drop(store.name_set(&name, &whole)?),
+                None => store.image_keep(&whole)?,
+            }
+        }
+        store.image_remove(&image.digest())?;
+    }
+    Ok(whole)
+}

@@ -1,0 +1,124 @@
+//! Base images: from the store where it has them, from a registry else; layers only when a step needs them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use lap_cache::image::{Image, Reference};
+use lap_cache::registry::Client;
+use lap_cache::store::Store;
+use lap_executor::source::image::Bases;
+use lap_frontend::{BaseImage, Facts};
+use lap_solver::event::{Action, Event, Events};
+use lap_solver::graph::{Graph, Op, Source};
+
+use super::Request;
+use crate::command::App;
+
+/// Finds images by name and remembers what it found.
+pub(super) struct Resolver<'a> {
+    store: &'a Store,
+    client: Client,
+    events: Events,
+    pull: bool,
+    facts: Facts,
+    images: BTreeMap<BaseImage, Image>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(super) fn new(app: &'a App, request: &Request, events: Events) -> anyhow::Result<Self> {
+        let client = crate::registry::client(&app.settings, &request.mirrors)?;
+        Ok(Self {
+            store: app.store()?,
+            client,
+            events,
+            pull: request.pull,
+            facts: Facts::new(),
+            images: BTreeMap::new(),
+        })
+    }
+
+    /// The configs found so far.
+    pub(super) const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The images found so far, as the worker takes them.
+    pub(super) fn bases(&self) -> Bases {
+        let mut bases = Bases::default();
+        for (name, image) in &self.images {
+            bases.insert(name.reference.clone(), name.platform.clone(), image);
+        }
+        bases
+    }
+
+    /// Finds those that are not known yet, all at once.
+    ///
+    /// # Errors
+    /// The first that cannot be found, and why.
+    pub(super) async fn resolve(&mut self, wanted: &[BaseImage]) -> Result<(), (BaseImage, anyhow::Error)> {
+        let mut tasks = tokio::task::JoinSet::new();
+        for name in wanted.iter().filter(|name| !self.images.contains_key(*name)).cloned() {
+            let (client, store, events, pull) =
+                (self.client.clone(), self.store.clone(), self.events.clone(), self.pull);
+            tasks.spawn(async move {
+                let found = find(&client, &store, &events, pull, &name).await;
+                (name, found)
+            });
+        }
+        while let Some(found) = tasks.join_next().await {
+            // A task that panicked has said so; the build cannot go on without its answer.
+            let Ok((name, found)) = found else { continue };
+            match found {
+                Ok(image) => {
+                    self.facts.insert(name.clone(), image.config.clone());
+                    self.images.insert(name, image);
+                }
+                Err(error) => return Err((name, error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every image that a graph names.
+pub(super) fn images_of(graph: &Graph) -> Vec<BaseImage> {
+    let of = |op: &Op| match op {
+        Op::Source(Source::Image { reference, platform }) => {
+            Some(BaseImage { reference: reference.clone(), platform: platform.clone() })
+        }
+        _ => None,
+    };
+    graph.vertices().iter().filter_map(|vertex| of(&vertex.op)).collect()
+}
+
+async fn find(client: &Client, store: &Store, events: &Events, pull: bool, name: &BaseImage) -> anyhow::Result<Image> {
+    let reference: Reference =
+        name.reference.parse().with_context(|| format!("{:?} is no image name", name.reference))?;
+    if !pull && let Some(digest) = store.name_get(&reference)? {
+        let image = store.image(&digest)?;
+        // An image that does not say what it is for, such as an imported one, is for this machine.
+        if image.config.architecture.is_empty() || image.platform() == name.platform {
+            return Ok(image);
+        }
+    }
+    let progress = |done| Event::Progress {
+        id: reference.familiar(),
+        action: Action::Resolve,
+        vertex: None,
+        current: 0,
+        total: None,
+        done,
+    };
+    events.send(progress(false));
+    let remote = client.resolve(&reference, &name.platform, store, events).await?;
+    events.send(progress(true));
+    if !remote.image.config.architecture.is_empty() && remote.image.platform() != name.platform {
+        bail!("{} is for {}, not for {}", reference.familiar(), remote.image.platform(), name.platform);
+    }
+    store.name_set(&reference, &remote.image)?;
+    Ok(remote.image)
+}

@@ -1,0 +1,257 @@
+//! A build: Dockerfile text → AST → stages → graph → schedule → layers → image → outputs.
+
+mod bases;
+mod config;
+mod failure;
+mod outputs;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
+use lap_cache::image::{Image, Reference};
+use lap_executor::grant::Grants;
+use lap_executor::network::Network;
+use lap_executor::sandbox::{Limits, Rlimit};
+use lap_executor::source::local::LocalSource;
+use lap_executor::worker::{BuildWorker, Options as WorkerOptions, Output as StepOutput, Uplink};
+use lap_frontend::{Diagnostic, Lowered, Severity};
+use lap_solver::drive::{Limits as DriveLimits, Solution, SolveError, solve};
+use lap_solver::event::{Event, Events};
+use lap_solver::graph::{Graph, Op, VertexId};
+use lap_solver::intent::ImageIntent;
+use lap_solver::pattern::Matcher;
+
+use crate::args::{KeyValue, Output};
+use crate::command::App;
+use crate::exit::{INTERRUPTED, WithCode};
+use crate::signal::Interrupt;
+use crate::ui::Screen;
+
+use bases::Resolver;
+pub(crate) use failure::Located;
+pub(crate) use outputs::{to_file, to_stdout};
+
+/// What a build was asked for.
+pub(crate) struct Request {
+    /// Name of the Dockerfile in messages.
+    pub(crate) file_name: String,
+    pub(crate) text: Vec<u8>,
+    pub(crate) options: lap_frontend::Options,
+    /// Contexts: name in the graph, directory, ignore patterns.
+    pub(crate) directories: Vec<(String, PathBuf, Vec<String>)>,
+    pub(crate) names: Vec<Reference>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) push: bool,
+    /// Whether registries are asked for images that the store has.
+    pub(crate) pull: bool,
+    pub(crate) mirrors: Vec<KeyValue>,
+    pub(crate) secrets: Vec<String>,
+    pub(crate) ssh: Vec<String>,
+    pub(crate) allow: Vec<String>,
+    pub(crate) host_network: bool,
+    pub(crate) add_hosts: Vec<(String, String)>,
+    pub(crate) limits: Limits,
+    pub(crate) rlimits: Vec<Rlimit>,
+    pub(crate) shm_size: Option<u64>,
+    pub(crate) cgroup_parent: Option<String>,
+}
+
+/// What came of it.
+pub(crate) struct Built {
+    pub(crate) image: Image,
+    pub(crate) names: Vec<Reference>,
+}
+
+/// Findings about a Dockerfile that stop a build, shown with their source.
+fn refuse(request: &Request, findings: &[Diagnostic], color: bool) -> anyhow::Error {
+    let source = lap_frontend::source::Source::new(&request.file_name, &request.text);
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let shown: String = errors.map(|finding| crate::ui::diagnostic::render(finding, source.text(), color)).collect();
+    failure::Shown(shown).into()
+}
+
+/// Checks a Dockerfile; prints what it finds. Returns whether all is well.
+pub(crate) fn check(app: &App, request: &Request) -> anyhow::Result<bool> {
+    let source = lap_frontend::source::Source::new(&request.file_name, &request.text);
+    let findings = crate::registry::block_on(async {
+        let mut resolver = Resolver::new(app, request, Events::none())?;
+        Ok(lower(app, request, &mut resolver).await?.warnings)
+    })?;
+    for finding in &findings {
+        println!("{}", crate::ui::diagnostic::render(finding, source.text(), app.settings.color));
+    }
+    match findings.len() {
+        0 => println!("Check complete, no warnings found."),
+        1 => println!("Check complete, 1 warning has been found!"),
+        count => println!("Check complete, {count} warnings have been found!"),
+    }
+    Ok(findings.is_empty())
+}
+
+/// The graph of a build, without running it.
+pub(crate) fn graph(app: &App, request: &Request, screen: &Screen) -> anyhow::Result<Graph> {
+    crate::registry::block_on(async {
+        let mut resolver = Resolver::new(app, request, screen.events())?;
+        Ok(lower(app, request, &mut resolver).await?.graph)
+    })
+}
+
+/// Builds.
+pub(crate) fn build(app: &App, request: &Request, screen: &Screen) -> anyhow::Result<Built> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(async {
+        let interrupt = Interrupt::listen()?;
+        let events = screen.events();
+        let _lease = app.store()?.lease()?;
+        let mut resolver = Resolver::new(app, request, events.clone())?;
+        let lowered = tokio::select! {
+            lowered = lower(app, request, &mut resolver) => lowered?,
+            () = interrupt.asked() => return Err(interrupted()),
+        };
+        let graph = Arc::new(lowered.graph);
+        screen.set_graph(Arc::clone(&graph));
+        warn(&lowered.warnings, &events);
+        let worker = BuildWorker::new(worker_options(app, request, &graph, &resolver, &events)?);
+
+        let targets: Vec<VertexId> = lowered.image.root.into_iter().collect();
+        let (executor, index) = (Arc::clone(&worker), Arc::clone(&worker));
+        let limits = DriveLimits::default();
+        let solution = solve(Arc::clone(&graph), &targets, executor, index, &events, limits, interrupt.asked()).await;
+        let solution = solution.map_err(|error| match error {
+            SolveError::Cancelled => interrupted(),
+            error => failure::step(error, &graph, &request.file_name, &request.text),
+        })?;
+
+        let finish = finish(app, request, &graph, &lowered.image, &solution, &worker, &resolver, &events);
+        tokio::select! {
+            built = finish => built,
+            () = interrupt.asked() => Err(interrupted()),
+        }
+    })
+}
+
+fn interrupted() -> anyhow::Error {
+    WithCode::new(INTERRUPTED, anyhow::anyhow!("interrupted: finished steps are kept"))
+}
+
+/// Text to graph. Base images are asked for as they become known: triggers of one may name others.
+async fn lower(app: &App, request: &Request, resolver: &mut Resolver<'_>) -> anyhow::Result<Lowered> {
+    let color = app.settings.color;
+    let parsed = lap_frontend::parse(&request.file_name, &request.text);
+    if parsed.diagnostics.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(refuse(request, &parsed.diagnostics, color));
+    }
+    let stages = lap_frontend::stages(&parsed.dockerfile, &request.options)
+        .map_err(|findings| refuse(request, &findings, color))?;
+    loop {
+        let missing = stages
+            .base_images(resolver.facts(), &request.options)
+            .map_err(|findings| refuse(request, &findings, color))?;
+        if missing.is_empty() {
+            break;
+        }
+        resolver.resolve(&missing).await.map_err(|(image, error)| failure::base(error, &image, request))?;
+    }
+    let lowered = lap_frontend::lower(&stages, resolver.facts(), &request.options)
+        .map_err(|findings| refuse(request, &findings, color))?;
+    let copied_from = bases::images_of(&lowered.graph);
+    resolver.resolve(&copied_from).await.map_err(|(image, error)| failure::base(error, &image, request))?;
+    Ok(lowered)
+}
+
+fn warn(findings: &[Diagnostic], events: &Events) {
+    for finding in findings {
+        let message = format!("{} ({}:{})", finding.message, finding.file, finding.position.line);
+        events.send(Event::Warning { vertex: None, message });
+    }
+}
+
+fn worker_options(
+    app: &App,
+    request: &Request,
+    graph: &Graph,
+    resolver: &Resolver<'_>,
+    events: &Events,
+) -> anyhow::Result<WorkerOptions> {
+    let mut contexts = BTreeMap::new();
+    for (name, dir, patterns) in &request.directories {
+        let ignore = Matcher::new(patterns)
+            .with_context(|| format!("the ignore file of {} has a pattern that cannot be read", dir.display()))?;
+        contexts.insert(name.clone(), LocalSource { dir: dir.clone(), ignore });
+    }
+    let mut options = WorkerOptions::new(app.store()?.clone());
+    options.contexts = contexts;
+    options.bases = resolver.bases();
+    options.registry = resolver.client().clone();
+    options.grants = Grants {
+        secrets: outputs::secrets(&request.secrets)?,
+        ssh: outputs::agents(&request.ssh)?,
+        network_host: request.host_network || request.allow.iter().any(|word| word == "network.host"),
+        insecure: request.allow.iter().any(|word| word == "security.insecure"),
+    };
+    options.uplink = uplink(app, graph, events)?;
+    options.add_hosts.clone_from(&request.add_hosts);
+    options.limits = request.limits.clone();
+    options.rlimits.clone_from(&request.rlimits);
+    options.shm_size = request.shm_size;
+    options.cgroup_parent.clone_from(&request.cgroup_parent);
+    options.events = events.clone();
+    Ok(options)
+}
+
+/// What the default network is on this machine; opened only where a step uses it.
+fn uplink(app: &App, graph: &Graph, events: &Events) -> anyhow::Result<Uplink> {
+    let used = graph
+        .vertices()
+        .iter()
+        .any(|vertex| matches!(&vertex.op, Op::Exec(exec) if exec.network == lap_solver::graph::Network::Default));
+    if !used {
+        return Ok(Uplink::None);
+    }
+    if app.settings.rootless {
+        let message = "RUN steps use the machine's own network: a user cannot make a bridge".to_owned();
+        events.send(Event::Warning { vertex: None, message });
+        return Ok(Uplink::Host);
+    }
+    Ok(Uplink::Bridge(Network::open(&app.settings.run_dir).context("cannot prepare the network of RUN steps")?))
+}
+
+/// Layers to image to everywhere it was asked for.
+async fn finish(
+    app: &App,
+    request: &Request,
+    graph: &Graph,
+    intent: &ImageIntent,
+    solution: &Solution<StepOutput>,
+    worker: &Arc<BuildWorker>,
+    resolver: &Resolver<'_>,
+    events: &Events,
+) -> anyhow::Result<Built> {
+    let store = app.store()?;
+    let root = intent.root.and_then(|root| solution.outputs.get(&root)).and_then(StepOutput::snapshot);
+    let snapshot = root.cloned().unwrap_or_default();
+    let layers = snapshot.diff_ids();
+    let config = config::complete(store, graph, intent, solution, &layers)?;
+    let deferred = AssembleOptions { blobs: Blobs::Deferred, ..AssembleOptions::default() };
+    let mut image =
+        assemble(store, &layers, config.clone(), &deferred, events).context("cannot put the image together")?;
+
+    let outputs = outputs::Outputs { app, request, layers: &layers, config: &config, worker, resolver, events };
+    if let Some(written) = outputs.write(&snapshot).await? {
+        image = written;
+    }
+    if request.names.is_empty() {
+        store.image_keep(&image)?;
+    }
+    for name in &request.names {
+        store.name_set(name, &image)?;
+    }
+    if solution.cached.len() < solution.keys.len() {
+        // One flush a build makes what was reported survive a power cut.
+        store.sync()?;
+    }
+    Ok(Built { image, names: request.names.clone() })
+}

@@ -1,0 +1,233 @@
+//! Where results go besides the store, and what the user grants to steps.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use lap_cache::digest::Digest;
+use lap_cache::export::{Named, docker_archive, local_dir, oci_dir, oci_tar, rootfs_tar};
+use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
+use lap_cache::image::compress::Compression;
+use lap_cache::image::{Image, Reference};
+use lap_cache::layer::Owner;
+use lap_cache::snapshot::Snapshot;
+use lap_executor::grant::Secret;
+use lap_executor::worker::BuildWorker;
+use lap_solver::event::Events;
+use lap_solver::image::ImageConfig;
+
+use super::Request;
+use super::bases::Resolver;
+use crate::args::{Output, OutputKind, fields};
+use crate::command::App;
+use crate::settings::variable;
+
+/// Whether an output takes standard output for itself.
+pub(crate) fn to_stdout(output: &Output) -> bool {
+    match &output.dest {
+        Some(dest) => dest == Path::new("-"),
+        None => matches!(output.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Tar),
+    }
+}
+
+/// Writes outputs.
+pub(super) struct Outputs<'a> {
+    pub(super) app: &'a App,
+    pub(super) request: &'a Request,
+    pub(super) layers: &'a [Digest],
+    pub(super) config: &'a ImageConfig,
+    pub(super) worker: &'a Arc<BuildWorker>,
+    pub(super) resolver: &'a Resolver<'a>,
+    pub(super) events: &'a Events,
+}
+
+impl Outputs<'_> {
+    /// Writes all that was asked for. Returns the image as it was last put together with blobs, if any was.
+    pub(super) async fn write(&self, snapshot: &Snapshot) -> anyhow::Result<Option<Image>> {
+        let mut image = None;
+        for output in &self.request.outputs {
+            match output.kind {
+                OutputKind::CacheOnly => {}
+                OutputKind::Tar | OutputKind::Local => {
+                    self.worker.ensure_layers(snapshot).await.context("cannot fetch the layers of the base image")?;
+                    self.root_file_system(output)?;
+                }
+                OutputKind::Oci | OutputKind::Docker | OutputKind::Image | OutputKind::Registry => {
+                    let built = self.image(output, snapshot).await?;
+                    let mut names = self.request.names.clone();
+                    for name in &output.names {
+                        names.push(crate::image::reference(name)?);
+                    }
+                    match output.kind {
+                        OutputKind::Oci | OutputKind::Docker => self.archive(output, &built, names)?,
+                        _ if output.push => self.push(&built, &names).await?,
+                        _ => {}
+                    }
+                    image = Some(built);
+                }
+            }
+        }
+        if self.request.push {
+            let gzip: Output = "type=registry".parse().map_err(anyhow::Error::msg)?;
+            let built = self.image(&gzip, snapshot).await?;
+            self.push(&built, &self.request.names).await?;
+            image = Some(built);
+        }
+        Ok(image)
+    }
+
+    /// The image with blobs as an output wants them, all of them in the store.
+    async fn image(&self, output: &Output, snapshot: &Snapshot) -> anyhow::Result<Image> {
+        self.worker.ensure_layers(snapshot).await.context("cannot fetch the layers of the base image")?;
+        let mut compression = match &output.compression {
+            Some(name) => name.parse::<Compression>().with_context(|| format!("compression={name}"))?,
+            None => Compression::default(),
+        };
+        if let Some(level) = output.level {
+            compression = compression.at_level(level);
+        }
+        let options = AssembleOptions {
+            compression,
+            docker_media_types: output.docker_types.unwrap_or(output.kind == OutputKind::Docker),
+            annotations: output.annotations.iter().cloned().collect(),
+            blobs: Blobs::Written,
+        };
+        let store = self.app.store()?;
+        let (layers, config, events) = (self.layers.to_vec(), self.config.clone(), self.events.clone());
+        let work = {
+            let store = store.clone();
+            move || assemble(&store, &layers, config, &options, &events)
+        };
+        let image = tokio::task::spawn_blocking(work).await?.context("cannot put the image together")?;
+        self.resolver.client().ensure_blobs(&image, store, self.events).await.context("cannot fetch layer blobs")?;
+        Ok(image)
+    }
+
+    fn archive(&self, output: &Output, image: &Image, names: Vec<Reference>) -> anyhow::Result<()> {
+        let store = self.app.store()?;
+        let images = [Named { image: image.clone(), names }];
+        let events = self.events;
+        if !output.tar {
+            let Some(dest) = &output.dest else { bail!("-o type=oci,tar=false needs dest=DIRECTORY") };
+            return oci_dir(store, &images, dest, events).with_context(|| format!("cannot write {}", dest.display()));
+        }
+        to_file(output.dest.as_deref(), |writer| {
+            match output.kind {
+                OutputKind::Docker => docker_archive(store, &images, writer, events)?,
+                _ => oci_tar(store, &images, writer, events)?,
+            }
+            Ok(())
+        })
+    }
+
+    fn root_file_system(&self, output: &Output) -> anyhow::Result<()> {
+        let store = self.app.store()?;
+        if output.kind == OutputKind::Local {
+            let dest = output.dest.clone().unwrap_or_default();
+            let owner = Owner::Archive;
+            return local_dir(store, self.layers, &dest, owner)
+                .with_context(|| format!("cannot write {}", dest.display()));
+        }
+        to_file(output.dest.as_deref(), |writer| Ok(rootfs_tar(store, self.layers, writer)?))
+    }
+
+    async fn push(&self, image: &Image, names: &[Reference]) -> anyhow::Result<()> {
+        if names.is_empty() {
+            bail!("nothing says where to push: name the image with -t REGISTRY/NAME");
+        }
+        for name in names {
+            let pushed = self.resolver.client().push(self.app.store()?, image, name, self.events).await;
+            pushed.with_context(|| format!("cannot push {}", name.familiar()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes standard output, or a file that appears only when it is whole.
+pub(crate) fn to_file(
+    dest: Option<&Path>,
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let Some(dest) = dest.filter(|dest| *dest != Path::new("-")) else {
+        let stdout = std::io::stdout();
+        if std::io::IsTerminal::is_terminal(&stdout) {
+            bail!("a terminal cannot take an archive: redirect the output or name a file");
+        }
+        let mut writer = BufWriter::with_capacity(1 << 20, stdout.lock());
+        write(&mut writer)?;
+        return writer.flush().context("cannot write standard output");
+    };
+    let failed = || format!("cannot write {}", dest.display());
+    // What is no plain file (a pipe, a device) is written as it is.
+    if std::fs::metadata(dest).is_ok_and(|metadata| !metadata.is_file()) {
+        let mut writer = BufWriter::new(std::fs::File::options().write(true).open(dest).with_context(failed)?);
+        write(&mut writer).with_context(failed)?;
+        return writer.flush().with_context(failed);
+    }
+    let mut name = dest.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".part-{}", std::process::id()));
+    let part = dest.with_file_name(name);
+    let result = (|| {
+        let file = std::fs::File::create(&part)?;
+        let mut writer = BufWriter::with_capacity(1 << 20, file);
+        write(&mut writer)?;
+        let file = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        std::fs::rename(&part, dest)?;
+        Ok::<(), anyhow::Error>(())
+    })();
+    if result.is_err() {
+        // The half-written file is of no use; where it cannot be removed the first error counts.
+        drop(std::fs::remove_file(&part));
+    }
+    result.with_context(failed)
+}
+
+/// `id=NAME[,src=FILE|,env=VARIABLE]`; without a source the variable of that name, or else the file.
+pub(super) fn secrets(texts: &[String]) -> anyhow::Result<BTreeMap<String, Secret>> {
+    let mut secrets = BTreeMap::new();
+    for text in texts {
+        let fields = fields(text).map_err(|error| anyhow::anyhow!("--secret: {error}"))?;
+        let value = |names: &[&str]| {
+            fields.iter().find(|(key, _)| names.contains(&key.as_str())).and_then(|(_, value)| value.clone())
+        };
+        for (key, _) in &fields {
+            if !["type", "id", "src", "source", "env"].contains(&key.as_str()) {
+                bail!("--secret {text}: unknown option {key:?}: known are id, src, env and type");
+            }
+        }
+        let kind = value(&["type"]);
+        let (file, variable_name) = (value(&["src", "source"]), value(&["env"]));
+        let Some(id) = value(&["id"]).or_else(|| file.clone()) else { bail!("--secret {text}: id= is missing") };
+        let from_variable = |name: &str| variable(name).map(|value| Secret::Value(value.into_bytes()));
+        let secret = match (file, variable_name, kind.as_deref()) {
+            (Some(name), None, Some("env")) | (None, Some(name), _) => {
+                from_variable(&name).with_context(|| format!("--secret {text}: the variable {name} is not set"))?
+            }
+            (Some(file), _, _) => Secret::File(PathBuf::from(file)),
+            (None, None, Some("file")) => Secret::File(PathBuf::from(&id)),
+            (None, None, _) => from_variable(&id).unwrap_or_else(|| Secret::File(PathBuf::from(&id))),
+        };
+        if let Secret::File(path) = &secret {
+            std::fs::metadata(path).with_context(|| format!("--secret {text}: cannot read {}", path.display()))?;
+        }
+        secrets.insert(id, secret);
+    }
+    Ok(secrets)
+}
+
+/// `default` or `NAME[=SOCKET]`.
+pub(super) fn agents(texts: &[String]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let mut agents = BTreeMap::new();
+    for text in texts {
+        let (id, socket) = match text.split_once('=') {
+            Some((id, socket)) => (id, Some(socket.to_owned())),
+            None => (text.as_str(), variable("SSH_AUTH_SOCK")),
+        };
+        let Some(socket) = socket else { bail!("--ssh {text}: no agent runs here: SSH_AUTH_SOCK is not set") };
+        agents.insert(id.to_owned(), PathBuf::from(socket));
+    }
+    Ok(agents)
+}

@@ -1,0 +1,64 @@
+//! The registry client that the settings describe.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use lap_cache::registry::{Client, ConfigFile, Credentials, Proxies, RegistryConfig};
+
+use crate::args::KeyValue;
+use crate::settings::Settings;
+
+/// A client with the user's logins, authorities and proxies. Nothing is connected yet.
+///
+/// # Errors
+/// Where an auth file cannot be read or a mirror is no URL.
+pub(crate) fn client(settings: &Settings, mirrors: &[KeyValue]) -> anyhow::Result<Client> {
+    let mut by_host: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for mirror in mirrors {
+        match &mirror.value {
+            Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+                by_host.entry(mirror.key.clone()).or_default().push(url.clone());
+            }
+            _ => bail!("--registry-mirror {}: write HOST=URL, such as docker.io=https://mirror.example", mirror.key),
+        }
+    }
+    let mut files = Vec::new();
+    let docker = settings.docker_config.as_ref().map(|dir| dir.join("config.json"));
+    for path in docker.iter().chain(&settings.auth_file) {
+        match std::fs::read(path) {
+            Ok(text) => {
+                files.push(ConfigFile::read(&text).with_context(|| format!("{} is broken", path.display()))?);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+    let proxy = |name: &str| {
+        let value = |name: &str| settings.proxies.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        value(&name.to_ascii_lowercase()).or_else(|| value(name))
+    };
+    Ok(Client::new(RegistryConfig {
+        mirrors: by_host,
+        credentials: Credentials { files, ..Credentials::default() },
+        ca_files: settings.ca_file.iter().cloned().collect(),
+        proxies: Proxies { http: proxy("HTTP_PROXY"), https: proxy("HTTPS_PROXY"), no_proxy: proxy("NO_PROXY") },
+        ..RegistryConfig::default()
+    }))
+}
+
+/// Runs a future on a runtime of its own; Ctrl-C ends it.
+///
+/// # Errors
+/// The future's, or that the user interrupted.
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(async {
+        let interrupt = crate::signal::Interrupt::listen()?;
+        tokio::select! {
+            result = work => result,
+            () = interrupt.asked() => {
+                Err(crate::exit::WithCode::new(crate::exit::INTERRUPTED, anyhow::anyhow!("interrupted")))
+            }
+        }
+    })
+}

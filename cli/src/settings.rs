@@ -1,0 +1,94 @@
+//! Flags and environment become settings: the only place that reads the environment.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+/// What holds for every command.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The store.
+    pub(crate) root: PathBuf,
+    /// State of what runs now, gone with a reboot.
+    pub(crate) run_dir: PathBuf,
+    /// Whether output may be coloured.
+    pub(crate) color: bool,
+    /// Where Docker's config.json lies.
+    pub(crate) docker_config: Option<PathBuf>,
+    /// Podman's auth file, if named.
+    pub(crate) auth_file: Option<PathBuf>,
+    /// Certificate authorities instead of the system's.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Whether an unprivileged user asked.
+    pub(crate) rootless: bool,
+    /// Proxy variables of the environment, by name.
+    pub(crate) proxies: Vec<(String, String)>,
+    /// `SOURCE_DATE_EPOCH`.
+    pub(crate) source_date_epoch: Option<String>,
+    /// `BUILDKIT_PROGRESS`.
+    pub(crate) progress: Option<String>,
+}
+
+/// Proxy variables that Docker passes into builds by itself.
+pub(crate) const PROXIES: [&str; 10] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+impl Settings {
+    /// Of the environment, and `--root` where given.
+    ///
+    /// # Errors
+    /// Where there is no place for the store.
+    pub(crate) fn new(root: Option<&Path>, rootless: bool) -> anyhow::Result<Self> {
+        let home = path("HOME");
+        let root = match (root.map(Path::to_path_buf).or_else(|| path("LAP_ROOT")), rootless) {
+            (Some(root), _) => root,
+            (None, false) => PathBuf::from("/var/lib/lapstrake"),
+            (None, true) => path("XDG_DATA_HOME")
+                .or_else(|| home.as_ref().map(|home| home.join(".local/share")))
+                .context("no place for the store: set HOME, XDG_DATA_HOME or LAP_ROOT")?
+                .join("lapstrake"),
+        };
+        if root.as_os_str().is_empty() {
+            bail!("LAP_ROOT is empty: name a directory or unset it");
+        }
+        let root = std::path::absolute(&root).with_context(|| format!("cannot tell where {} is", root.display()))?;
+        let run_dir = match (rootless, path("XDG_RUNTIME_DIR")) {
+            (false, _) => PathBuf::from("/run/lapstrake"),
+            (true, Some(runtime)) => runtime.join("lapstrake"),
+            (true, None) => root.join("run"),
+        };
+        Ok(Self {
+            root,
+            run_dir,
+            color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                && std::io::IsTerminal::is_terminal(&std::io::stderr()),
+            docker_config: path("DOCKER_CONFIG").or_else(|| home.map(|home| home.join(".docker"))),
+            auth_file: path("REGISTRY_AUTH_FILE"),
+            ca_file: path("SSL_CERT_FILE"),
+            rootless,
+            proxies: PROXIES.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),
+            source_date_epoch: variable("SOURCE_DATE_EPOCH"),
+            progress: variable("LAP_PROGRESS").or_else(|| variable("BUILDKIT_PROGRESS")),
+        })
+    }
+}
+
+/// A variable of the environment, where it is set and text.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from)
+}

@@ -1,0 +1,105 @@
+//! How errors look: what failed, where, why, and what to do.
+
+use std::fmt::Write as _;
+
+use anyhow::Error;
+
+use crate::pipeline::Located;
+
+/// An error with advice.
+#[derive(Debug)]
+pub(crate) struct Advice {
+    /// What to do about it.
+    pub(crate) hint: String,
+    error: Error,
+}
+
+impl std::fmt::Display for Advice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.error)
+    }
+}
+
+impl std::error::Error for Advice {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// Adds advice to an error.
+pub(crate) trait Hint<T> {
+    /// What the user can do where this fails.
+    fn hint(self, hint: impl Into<String>) -> Result<T, Error>;
+}
+
+impl<T, E: Into<Error>> Hint<T> for Result<T, E> {
+    fn hint(self, hint: impl Into<String>) -> Result<T, Error> {
+        self.map_err(|error| Advice { hint: hint.into(), error: error.into() }.into())
+    }
+}
+
+/// `lap: what failed`, its causes a line each, and what to try. Ends with a line feed.
+pub(crate) fn render(error: &Error, color: bool) -> String {
+    let (red, plain) = if color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    let located = error.downcast_ref::<Located>();
+    let mut out = located.map(|located| located.before.clone()).unwrap_or_default();
+    let mut said = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        // A cause that its parent already spells out is not said twice.
+        if said.ends_with(&text) {
+            continue;
+        }
+        // Writing to a String cannot fail.
+        if said.is_empty() {
+            let _ = writeln!(out, "{red}lap:{plain} {text}");
+        } else {
+            let _ = writeln!(out, "  {text}");
+        }
+        said = text;
+    }
+    if let Some(hint) = error.chain().find_map(|cause| cause.downcast_ref::<Advice>()).map(|advice| advice.hint.clone())
+    {
+        let _ = writeln!(out, "  try: {hint}");
+    }
+    out
+}
+
+/// The lines of a Dockerfile around an instruction, in the form BuildKit shows them.
+pub(crate) fn excerpt(file: &str, text: &str, first: u32, last: u32) -> String {
+    const AROUND: u32 = 2;
+    let mut out = format!("{file}:{first}\n--------------------\n");
+    for (number, line) in (1..).zip(text.lines()) {
+        if number + AROUND >= first && number <= last.saturating_add(AROUND) {
+            let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
+            let _ = writeln!(out, "{}", format!("{number:4} | {mark} {line}").trim_end());
+        }
+    }
+    out.push_str("--------------------\n");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_why_and_what_to_do() {
+        let error = Err::<(), _>(std::io::Error::other("disk on fire"))
+            .hint("put it out")
+            .context("cannot write the image")
+            .unwrap_err();
+        assert_eq!(render(&error, false), "lap: cannot write the image\n  disk on fire\n  try: put it out\n");
+    }
+
+    #[test]
+    fn the_instruction_is_marked() {
+        let text = excerpt("Dockerfile", "FROM a\nRUN b\nRUN c\nRUN d\nRUN e\n", 4, 4);
+        assert_eq!(
+            text,
+            "Dockerfile:4\n--------------------\n   2 |     RUN b\n   3 |     RUN c\n   4 | >>> RUN d\n   5 |     RUN e\n--------------------\n"
+        );
+    }
+}

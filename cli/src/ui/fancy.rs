@@ -1,0 +1,214 @@
+//! Lines that move: a headline, the steps that are under way with the end of their output, bars for transfers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use lap_solver::graph::VertexId;
+
+use super::model::{Change, Model, State};
+use super::{Painter, doing, seconds};
+
+/// Lines of output shown below a running step.
+const OUTPUT_LINES: usize = 6;
+
+/// Draws with indicatif on standard error.
+pub(super) struct Fancy {
+    screen: MultiProgress,
+    headline: ProgressBar,
+    steps: BTreeMap<VertexId, ProgressBar>,
+    parts: BTreeMap<String, ProgressBar>,
+    color: bool,
+    any_step: bool,
+}
+
+impl Fancy {
+    pub(super) fn new(color: bool) -> Self {
+        let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20));
+        let headline = screen.add(ProgressBar::new_spinner().with_style(style("{msg}")));
+        Self { screen, headline, steps: BTreeMap::new(), parts: BTreeMap::new(), color, any_step: false }
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn width() -> usize {
+        crate::terminal::columns().unwrap_or(80).max(20)
+    }
+
+    /// ` => [2/3] RUN make                     1.2s`, cut to the terminal.
+    fn row(&self, label: &str, time: &str) -> String {
+        let width = Self::width();
+        let room = width.saturating_sub(5 + time.len());
+        let label: String = if label.chars().count() > room {
+            label.chars().take(room.saturating_sub(1)).chain(['…']).collect()
+        } else {
+            label.to_owned()
+        };
+        let pad = room.saturating_sub(label.chars().count());
+        format!(" => {label}{:pad$} {time}", "")
+    }
+
+    fn headline(&self, model: &Model, at: Duration) {
+        if self.any_step {
+            let (done, seen) = model.counts();
+            self.headline.set_message(format!("[+] Building {} ({done}/{seen})", seconds(at)));
+        }
+    }
+
+    fn running(&self, model: &Model, vertex: VertexId, at: Duration) -> String {
+        let step = &model.steps[vertex.index()];
+        let (State::Started { at: began } | State::Running { at: began }) = step.state else { return String::new() };
+        let mut text = self.row(&step.label, &seconds(at.saturating_sub(began)));
+        let width = Self::width().saturating_sub(9);
+        for line in &step.tail[step.tail.len().saturating_sub(OUTPUT_LINES)..] {
+            let line: String = strip(line).chars().take(width).collect();
+            text.push_str(&format!("\n => => {}", self.paint("2", &line)));
+        }
+        text
+    }
+
+    fn close(&mut self, vertex: VertexId, line: &str) {
+        if let Some(bar) = self.steps.remove(&vertex) {
+            bar.finish_and_clear();
+        }
+        drop(self.screen.println(line));
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants of this file; a test draws with each.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+}
+
+impl Painter for Fancy {
+    fn changed(&mut self, model: &Model, change: &Change, at: Duration) {
+        match change {
+            Change::Step(vertex) => {
+                self.any_step = true;
+                let step = &model.steps[vertex.index()];
+                match &step.state {
+                    State::Started { .. } | State::Running { .. } => {
+                        let bar = self
+                            .steps
+                            .entry(*vertex)
+                            .or_insert_with(|| self.screen.add(ProgressBar::new_spinner().with_style(style("{msg}"))));
+                        let bar = bar.clone();
+                        bar.set_message(self.running(model, *vertex, at));
+                    }
+                    State::Cached => {
+                        let line = self.row(&format!("CACHED {}", step.label), "0.0s");
+                        self.close(*vertex, &self.paint("34", &line));
+                    }
+                    State::Done { took } => {
+                        let line = self.row(&step.label, &seconds(*took));
+                        self.close(*vertex, &self.paint("34", &line));
+                    }
+                    State::Failed { took, .. } => {
+                        let line = self.row(&format!("ERROR {}", step.label), &seconds(*took));
+                        self.close(*vertex, &self.paint("31", &line));
+                    }
+                    State::Cancelled => {
+                        let line = self.row(&format!("CANCELED {}", step.label), "");
+                        self.close(*vertex, &self.paint("33", &line));
+                    }
+                    State::Pending => {}
+                }
+                self.headline(model, at);
+            }
+            Change::Lines(vertex, _) => {
+                if let Some(bar) = self.steps.get(vertex) {
+                    bar.set_message(self.running(model, *vertex, at));
+                }
+            }
+            Change::Part(id) => {
+                let Some(part) = model.parts.get(id) else { return };
+                let bar = self.parts.entry(id.clone()).or_insert_with(|| {
+                    let template = if part.total.is_some_and(|total| total > 0) {
+                        " {prefix} {msg:11} [{bar:25}] {bytes:>10}/{total_bytes:10} {bytes_per_sec}"
+                    } else {
+                        " {prefix} {msg} {bytes}"
+                    };
+                    let bar = ProgressBar::new(part.total.unwrap_or(0)).with_style(style(template));
+                    self.screen.add(bar.with_prefix(short(id)))
+                });
+                bar.set_message(doing(part.action));
+                bar.set_position(part.current);
+                if let Some(total) = part.total {
+                    bar.set_length(total);
+                }
+                if part.done {
+                    bar.abandon_with_message("done");
+                    if self.any_step
+                        && let Some(bar) = self.parts.remove(id)
+                    {
+                        // In a build the transfers belong to steps, which stay.
+                        bar.finish_and_clear();
+                    }
+                }
+            }
+            Change::Warning(message) => drop(self.screen.println(self.paint("33", &format!(" ! {message}")))),
+        }
+    }
+
+    fn tick(&mut self, model: &Model, at: Duration) {
+        for (vertex, bar) in &self.steps {
+            bar.set_message(self.running(model, *vertex, at));
+        }
+        self.headline(model, at);
+    }
+
+    fn end(&mut self, model: &Model, at: Duration) {
+        for bar in self.steps.values() {
+            bar.finish_and_clear();
+        }
+        for (id, bar) in &self.parts {
+            if !model.parts.get(id).is_some_and(|part| part.done) {
+                bar.finish_and_clear();
+            }
+        }
+        self.headline.finish_and_clear();
+        if self.any_step {
+            let (done, seen) = model.counts();
+            let failed = model.steps.iter().any(|step| matches!(step.state, State::Failed { .. }));
+            let word = if failed { "FAILED" } else { "FINISHED" };
+            drop(self.screen.println(format!("[+] Building {} ({done}/{seen}) {word}", seconds(at))));
+        }
+    }
+}
+
+/// A digest inside a name by its first twelve digits.
+fn short(id: &str) -> String {
+    id.split(' ')
+        .map(|word| word.strip_prefix("sha256:").map_or(word, |hex| hex.get(..12).unwrap_or(hex)))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A line without colours, which would be cut in the middle.
+fn strip(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        if c == '\x1b' {
+            rest.by_ref().find(|c| c.is_ascii_alphabetic());
+        } else if c == '\t' {
+            out.push_str("    ");
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_lines_are_shortened() {
+        assert_eq!(short("sha256:0123456789abcdef layer"), "0123456789ab layer");
+        assert_eq!(strip("\x1b[31mred\x1b[0m\tx"), "red    x");
+    }
+}

@@ -1,0 +1,161 @@
+//! Pictures out: everything a person or a script sees, folded from the event stream.
+//!
+//! One thread draws. Events reach it through a bounded queue: a terminal that stalls for long holds the build back
+//! rather than filling memory.
+
+pub(crate) mod diagnostic;
+pub(crate) mod error;
+mod fancy;
+mod model;
+mod plain;
+mod rawjson;
+pub(crate) mod table;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lap_solver::event::{Event, Events};
+use lap_solver::graph::Graph;
+
+pub(crate) use model::label;
+use model::{Change, Model};
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mode {
+    /// `tty` on a terminal, else `plain`.
+    Auto,
+    /// Lines as they come.
+    Plain,
+    /// Lines that move.
+    Tty,
+    /// Nothing.
+    Quiet,
+    /// BuildKit's status messages, one JSON object a line.
+    Rawjson,
+}
+
+enum Message {
+    Event(Event, Duration),
+    Graph(Arc<Graph>),
+    End,
+}
+
+/// Something that draws.
+trait Painter: Send {
+    /// The model changed.
+    fn changed(&mut self, model: &Model, change: &Change, at: Duration);
+    /// Time went by.
+    fn tick(&mut self, _model: &Model, _at: Duration) {}
+    /// Steps are known.
+    fn graph(&mut self, _graph: &Graph, _model: &Model) {}
+    /// Nothing more comes.
+    fn end(&mut self, model: &Model, at: Duration);
+}
+
+/// The drawing thread.
+pub(crate) struct Screen {
+    sender: SyncSender<Message>,
+    thread: Option<JoinHandle<()>>,
+    start: Instant,
+}
+
+impl Screen {
+    /// Starts drawing on standard error.
+    pub(crate) fn start(mode: Mode, color: bool) -> Self {
+        let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let mode = match mode {
+            Mode::Auto if terminal => Mode::Tty,
+            Mode::Auto => Mode::Plain,
+            other => other,
+        };
+        let painter: Box<dyn Painter> = match mode {
+            Mode::Quiet => Box::new(Nothing),
+            Mode::Tty => Box::new(fancy::Fancy::new(color)),
+            Mode::Rawjson => Box::new(rawjson::RawJson::default()),
+            Mode::Plain | Mode::Auto => Box::new(plain::Plain::default()),
+        };
+        let start = Instant::now();
+        let (sender, receiver) = sync_channel(4096);
+        let thread = std::thread::spawn(move || draw(painter, &receiver, start));
+        Self { sender, thread: Some(thread), start }
+    }
+
+    /// Where libraries send what happens.
+    pub(crate) fn events(&self) -> Events {
+        let (sender, start) = (self.sender.clone(), self.start);
+        // A send fails only after the end, when nobody looks any more.
+        Events::new(move |event| drop(sender.send(Message::Event(event, start.elapsed()))))
+    }
+
+    /// The steps that events will speak of.
+    pub(crate) fn set_graph(&self, graph: Arc<Graph>) {
+        drop(self.sender.send(Message::Graph(graph)));
+    }
+
+    /// Draws what is left and ends.
+    pub(crate) fn finish(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        drop(self.sender.send(Message::End));
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Screen {
+    /// An error on the way out must not leave a half-drawn screen.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn draw(mut painter: Box<dyn Painter>, receiver: &Receiver<Message>, start: Instant) {
+    let mut model = Model::default();
+    loop {
+        match receiver.recv_timeout(Duration::from_millis(100)) {
+            Ok(Message::Event(event, at)) => {
+                for change in model.fold(event, at) {
+                    painter.changed(&model, &change, at);
+                }
+            }
+            Ok(Message::Graph(graph)) => {
+                model.set_graph(&graph);
+                painter.graph(&graph, &model);
+            }
+            Err(RecvTimeoutError::Timeout) => painter.tick(&model, start.elapsed()),
+            Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    painter.end(&model, start.elapsed());
+}
+
+struct Nothing;
+
+impl Painter for Nothing {
+    fn changed(&mut self, _: &Model, _: &Change, _: Duration) {}
+    fn end(&mut self, _: &Model, _: Duration) {}
+}
+
+/// `12.3s`.
+fn seconds(duration: Duration) -> String {
+    format!("{:.1}s", duration.as_secs_f64())
+}
+
+/// What an action is called while it is going on.
+const fn doing(action: lap_solver::event::Action) -> &'static str {
+    use lap_solver::event::Action;
+    match action {
+        Action::Resolve => "resolving",
+        Action::Download => "downloading",
+        Action::Extract => "extracting",
+        Action::Export => "exporting",
+        Action::Upload => "pushing",
+        Action::Exists => "exists",
+    }
+}
