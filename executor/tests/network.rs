@@ -246,14 +246,16 @@ struct Helper {
     _output: Box<dyn Read>,
 }
 
+fn helper_command(directory: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "helper", "--ignored", "--nocapture"]).env(HELPER, directory);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
 /// Starts that many helpers at once and waits until all are attached.
 fn start_helpers(count: usize, directory: &Path) -> Vec<Helper> {
-    let start = |_| {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "helper", "--ignored", "--nocapture"]).env(HELPER, directory);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
-    };
-    let processes: Vec<_> = (0..count).map(start).collect();
+    let processes: Vec<_> = (0..count).map(|_| helper_command(directory).spawn().unwrap()).collect();
     processes.into_iter().map(wait_for_address).collect()
 }
 
@@ -289,6 +291,56 @@ fn what_killed_processes_leave_is_reclaimed() {
         helpers.into_iter().for_each(Helper::kill);
         assert_ne!(host_state(), before, "nobody was there to clean up");
         network::reclaim(directory.path()).unwrap();
+        assert_eq!(host_state(), before);
+    });
+}
+
+#[test]
+fn death_at_any_moment_leaves_what_can_be_reclaimed() {
+    on_a_host(|| {
+        let (directory, world) = (tempfile::tempdir().unwrap(), outside_world());
+        let before = host_state();
+        // The program of a test takes its time to start; begin to kill when the first traces of work are there.
+        for moment in 0..16 {
+            let mut process = helper_command(directory.path()).spawn().unwrap();
+            let begin = Instant::now();
+            while std::fs::read_dir(directory.path().join("network")).is_err() && begin.elapsed().as_secs() < 5 {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_micros(moment * 1200));
+            process.kill().unwrap();
+            process.wait().unwrap();
+            if moment % 2 == 0 {
+                network::reclaim(directory.path()).unwrap();
+                assert_eq!(host_state(), before, "killed at moment {moment}");
+            } else {
+                let network = Network::open(directory.path()).unwrap();
+                let attachment = network.attach().unwrap();
+                connect(&world, Ipv4Addr::new(198, 51, 100, 2), attachment.namespace());
+            }
+            std::fs::remove_dir_all(directory.path().join("network")).unwrap();
+            assert_eq!(host_state(), before, "killed at moment {moment}");
+        }
+    });
+}
+
+#[test]
+fn flushed_rules_come_back() {
+    on_a_host(|| {
+        if Command::new("nft").arg("-v").output().is_err() {
+            println!("SKIPPED: no `nft` program to flush rules with");
+            return;
+        }
+        let (directory, world) = (tempfile::tempdir().unwrap(), outside_world());
+        let before = host_state();
+        let network = Network::open(directory.path()).unwrap();
+        let first = network.attach().unwrap();
+        assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
+        let second = network.attach().unwrap();
+        for attachment in [&first, &second] {
+            connect(&world, Ipv4Addr::new(198, 51, 100, 2), attachment.namespace());
+        }
+        drop((first, second, network));
         assert_eq!(host_state(), before);
     });
 }

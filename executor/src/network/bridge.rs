@@ -29,10 +29,10 @@ const ALIAS_LIMIT: usize = 255;
 /// The bridge of `state`, made if there is none; notices come only when it was made now.
 pub(crate) fn ensure(locked: &Locked<'_>, state: &mut State) -> Result<(Link, Vec<Notice>), NetworkError> {
     let mut socket = namespace::open_route_socket()?;
-    if let Some(bridge) = &state.bridge {
-        let found = ours(&mut socket, bridge)?;
+    if let Some(bridge) = state.bridge.clone() {
+        let found = ours(&mut socket, &bridge)?;
         if let (Phase::Up, Some(link)) = (bridge.phase, found) {
-            return Ok((link, Vec::new()));
+            return Ok((link, renew_rules(locked, state, bridge)?));
         }
     }
     let _host = HostLock::take()?;
@@ -84,6 +84,19 @@ fn make(locked: &Locked<'_>, state: &mut State, socket: &mut Socket) -> Result<(
     state.bridge = Some(Bridge { phase: Phase::Up, rules_elsewhere: passed.inserted, ..bridge });
     locked.write(state)?;
     Ok((made, passed.notices))
+}
+
+/// Puts the packet rules back if somebody has flushed them.
+fn renew_rules(locked: &Locked<'_>, state: &mut State, bridge: Bridge) -> Result<Vec<Notice>, NetworkError> {
+    let mut rules = namespace::open_netfilter_socket()?;
+    if nat::is_installed(&mut rules, &bridge.name)? {
+        return Ok(Vec::new());
+    }
+    state.bridge = Some(Bridge { rules_elsewhere: true, ..bridge.clone() });
+    locked.write(state)?;
+    nat::leave_firewalls(&mut rules, &bridge.name)?;
+    nat::install(&mut rules, &bridge.name, bridge.subnet, &bridge.switched_on)?;
+    Ok(nat::pass_firewalls(&mut rules, &bridge.name)?.notices)
 }
 
 /// Makes the link under the first name that is free. The kernel decides: another run directory may want the same one.

@@ -11,7 +11,7 @@ use super::error::NetworkError;
 use super::netlink::Socket;
 use super::nftables::{
     Batch, Chain, Expression, Family, Hook, Is, STATE_ESTABLISHED, STATE_RELATED, STATUS_DESTINATION_NAT, Verdict,
-    chains, rules_with_comment,
+    chains, has_table, rules_with_comment,
 };
 use super::subnet::Subnet;
 
@@ -83,6 +83,11 @@ pub(crate) fn install(
         .map_err(NetworkError::netlink(|| format!("create nftables table ip {table}")))
 }
 
+/// Whether the table of a bridge is there: `nft flush ruleset`, as firewalls do when they start, takes it away.
+pub(crate) fn is_installed(socket: &mut Socket, bridge: &str) -> Result<bool, NetworkError> {
+    has_table(socket, Family::Ip, &table_name(bridge))
+}
+
 /// Removes the table of a bridge; one that is gone already is no error.
 pub(crate) fn remove(socket: &mut Socket, bridge: &str) -> Result<(), NetworkError> {
     let table = table_name(bridge);
@@ -100,7 +105,8 @@ pub(crate) struct Passed {
     pub(crate) notices: Vec<Notice>,
 }
 
-/// Lets packets from and to the bridge pass where another firewall would drop them.
+/// Lets packets from and to the bridge pass where another firewall would drop them. To be done once: what stands there
+/// is not looked for.
 pub(crate) fn pass_firewalls(socket: &mut Socket, bridge: &str) -> Result<Passed, NetworkError> {
     let mut passed = Passed::default();
     let comment = comment(bridge);

@@ -10,6 +10,7 @@ const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NEW_TABLE: u16 = 0;
+const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const GET_CHAIN: u16 = 4;
@@ -202,6 +203,14 @@ impl Batch {
     pub(crate) fn commit(self, socket: &mut Socket) -> std::io::Result<()> {
         let closed = self.push(Message::new(BATCH_END, REQUEST, &batch_header()));
         socket.batch(closed.messages)
+    }
+}
+
+/// Whether there is a table of that name.
+pub(crate) fn has_table(socket: &mut Socket, family: Family, table: &str) -> Result<bool, NetworkError> {
+    match socket.query(request(GET_TABLE, 0, family).string(TABLE_NAME, table), |_, _| ()) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        result => result.map(|()| true).map_err(NetworkError::netlink(|| format!("get nftables table {table}"))),
     }
 }
 
