@@ -68,8 +68,9 @@ impl Snapshot {
 
 /// What an overlay mount is made of. With `upper` absent it is read-only.
 ///
-/// Mount it with `redirect_dir=off,metacopy=off` (a layer must be whole in itself) and, in [`crate::store::Mode::User`],
-/// `userxattr`. One lower directory alone and no upper is no overlay: bind it.
+/// Mount it with `redirect_dir=off,metacopy=off` (a layer must be whole in itself), or, in
+/// [`crate::store::Mode::User`], with `userxattr` alone: it implies both and the kernel refuses them beside it. One
+/// lower directory alone and no upper is no overlay: bind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverlayPlan {
     /// Lower directories, top first.

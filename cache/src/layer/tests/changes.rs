@@ -93,7 +93,7 @@ fn step(store: &Store, parents: &[Digest], acts: &[Act]) -> (Option<LayerInfo>, 
         plan.lowers.push(bottom);
     }
     let seen = {
-        let _mounted = Mounted::new(&plan, &workspace.merged());
+        let _mounted = Mounted::new(store.mode(), &plan, &workspace.merged());
         acts.iter().for_each(|act| perform(&workspace.merged(), act));
         listing(&workspace.merged())
     };
@@ -104,11 +104,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn layers_hold_what_steps_did(steps in prop::collection::vec(prop::collection::vec(act(), 0..24), 1..4)) {
+    fn layers_hold_what_steps_did(
+        steps in prop::collection::vec(prop::collection::vec(act(), 0..24), 1..4),
+        mode in prop_oneof![Just(Mode::Root), Just(Mode::User)],
+    ) {
         if !is_root("layers_hold_what_steps_did") {
             return Ok(());
         }
-        let (one, two) = (scratch(), scratch());
+        let (one, two) = (scratch_in(mode), scratch_in(mode));
         let (mut layers, mut seen) = (Vec::new(), BTreeMap::new());
         for acts in &steps {
             let (layer, now) = step(&one.store, &layers, acts);

@@ -21,8 +21,12 @@ pub(super) struct Scratch {
 }
 
 pub(super) fn scratch() -> Scratch {
+    scratch_in(Mode::Root)
+}
+
+pub(super) fn scratch_in(mode: Mode) -> Scratch {
     let root = tempfile::tempdir().unwrap();
-    Scratch { store: Store::open(root.path(), Mode::Root).unwrap(), _root: root }
+    Scratch { store: Store::open(root.path(), mode).unwrap(), _root: root }
 }
 
 /// Says why a test cannot run here.
@@ -71,9 +75,13 @@ pub(super) fn tar(entries: &[(Entry, &[u8])]) -> Vec<u8> {
 pub(super) struct Mounted(PathBuf);
 
 impl Mounted {
-    pub(super) fn new(plan: &OverlayPlan, target: &Path) -> Self {
+    pub(super) fn new(mode: Mode, plan: &OverlayPlan, target: &Path) -> Self {
         let lowers: Vec<_> = plan.lowers.iter().map(|lower| lower.to_str().unwrap()).collect();
-        let mut options = format!("lowerdir={},redirect_dir=off,metacopy=off", lowers.join(":"));
+        let own = match mode {
+            Mode::Root => "redirect_dir=off,metacopy=off",
+            Mode::User => "userxattr",
+        };
+        let mut options = format!("lowerdir={},{own}", lowers.join(":"));
         if let (Some(upper), Some(work)) = (&plan.upper, &plan.work) {
             options += &format!(",upperdir={},workdir={}", upper.display(), work.display());
         }
@@ -128,6 +136,6 @@ pub(super) fn merged_listing(store: &Store, layers: &[Digest]) -> BTreeMap<Strin
     if plan.lowers.len() == 1 {
         plan.lowers.push(workspace.work());
     }
-    let _mounted = Mounted::new(&plan, &workspace.merged());
+    let _mounted = Mounted::new(store.mode(), &plan, &workspace.merged());
     listing(&workspace.merged())
 }
