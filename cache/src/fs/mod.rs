@@ -6,7 +6,6 @@
 mod metadata;
 mod remove;
 mod resolve;
-mod write;
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,7 +23,6 @@ pub use remove::{remove_entry, remove_tree};
 pub use resolve::{
     InRoot, NewDirectory, make_directory, mkdir_all_in_root, open_beneath, open_in_root, parent_in_root, split_last,
 };
-pub use write::copy_data;
 
 /// A call of the file system failed: which, on what, why.
 #[derive(Debug, thiserror::Error)]

@@ -209,3 +209,63 @@ fn add_unpacks_inside_the_root_of_the_image() {
     assert_eq!(std::fs::read(root.path().join("usr/local/app/bin/x")).unwrap(), b"#!");
     assert!(root.path().join("usr/local/app/.wh.name").exists());
 }
+
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing() {
+    if !is_root("a_full_disk_is_told_and_leaves_nothing") {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let options = std::ffi::CString::new("size=1m").unwrap();
+    rustix::mount::mount("tmpfs", root.path(), "tmpfs", MountFlags::empty(), options.as_c_str()).unwrap();
+    let _mounted = Mounted(root.path().to_owned());
+    let store = Store::open(root.path(), Mode::Root).unwrap();
+    let bytes = tar(&[(file(b"etc/large", 2 << 20), &vec![7; 2 << 20])]);
+    let error = store.unpack(&bytes[..], None, &[]).unwrap_err().to_string();
+    assert!(error.contains("etc/large") && error.contains("No space left"), "{error}");
+    let error = store.content().put(&bytes).unwrap_err().to_string();
+    assert!(error.contains("blobs/sha256") && error.contains("No space left"), "{error}");
+    // The space is free again.
+    assert_eq!(store.unpack(&tar(&[(file(b"small", 1 << 19), &vec![7; 1 << 19])])[..], None, &[]).unwrap().entries, 1);
+}
+
+#[test]
+fn a_user_namespace_leaves_out_what_it_cannot_make() {
+    const INSIDE: &str = "LAP_TEST_IN_USER_NAMESPACE";
+    if std::env::var_os(INSIDE).is_none() {
+        // The same test again, as root of a namespace that maps one user.
+        let name = "layer::tests::hostile::a_user_namespace_leaves_out_what_it_cannot_make";
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount"]).arg(std::env::current_exe().unwrap());
+        match command.args(["--exact", name]).env(INSIDE, "1").output() {
+            Ok(output) if String::from_utf8_lossy(&output.stderr).contains("unshare: ") => {
+                println!("SKIPPED: no user namespaces here");
+            }
+            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+            Err(error) => println!("SKIPPED: no unshare program: {error}"),
+        }
+        return;
+    }
+    let scratch = scratch_in(Mode::User);
+    let bytes = tar(&[
+        (entry(b"null", EntryKind::CharDevice { major: 1, minor: 3 }), b""),
+        (Entry { uid: 5000, mode: 0o4755, ..file(b"setuid", 1) }, b"x"),
+        (Entry { mode: 0o4755, ..file(b"setuid root", 1) }, b"x"),
+        (Entry { xattrs: Xattrs::from([(b"trusted.x".to_vec(), b"1".to_vec())]), ..file(b"own", 0) }, b""),
+        (file(b".wh.gone", 0), b""),
+        (file(b"d/.wh..wh..opq", 0), b""),
+    ]);
+    let layer = scratch.store.unpack(&bytes[..], None, &[]).unwrap();
+    assert_eq!(layer.skipped, 3);
+    let root = scratch.store.layer_dir(&layer.diff_id).join("fs");
+    let mode = |name: &str| std::fs::symlink_metadata(root.join(name)).unwrap().mode() & 0o7777;
+    assert_eq!((mode("setuid"), mode("setuid root")), (0o755, 0o4755));
+    let names: Vec<String> = merged_listing(&scratch.store, &[layer.diff_id]).into_keys().collect();
+    assert_eq!(names, ["d", "own", "setuid", "setuid root"]);
+    // Made there, a layer gives its tar again, opaque marks and whiteouts too.
+    let workspace = scratch.store.workspace().unwrap();
+    std::fs::write(workspace.upper().join("own"), b"new").unwrap();
+    let made = scratch.store.commit(workspace, &[layer.diff_id], false).unwrap().unwrap();
+    assert_eq!(made.entries, 1);
+    roundtrip::tar_of(&scratch.store, &made);
+}

@@ -7,6 +7,8 @@
 //! In a user namespace some things cannot be made: devices, owners that are not mapped, some attributes. They are
 //! left out and counted, so that an image with a `/dev` can be used; the image's blobs keep them for a push.
 
+mod below;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -16,12 +18,12 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Gid, Mode as FileMode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use super::tree::is_overlay;
-use super::view::View;
-use super::whiteout::{self, Name};
-use super::{LayerError, join};
 use crate::archive::{Entry, EntryKind, Extent, Limits, Reader};
-use crate::fs::{self, Act, FsError, Inode, Kind, Metadata, NewDirectory, Timestamp, Xattrs};
+use crate::fs::{self, Act, FsError, NewDirectory, Timestamp, Xattrs};
+use crate::layer::tree::is_overlay;
+use crate::layer::view::View;
+use crate::layer::whiteout::{self, Name};
+use crate::layer::{LayerError, join};
 use crate::store::Mode;
 
 /// Written at once.
@@ -118,7 +120,8 @@ impl<'a> Applier<'a> {
         let mut reader = Reader::new(stream, limits);
         while let Some(entry) = reader.next_entry()? {
             self.done.entries += 1;
-            self.entry(entry, &mut reader)?;
+            let path = entry.path.clone();
+            self.entry(entry, &mut reader).map_err(|error| named(error, &path))?;
         }
         self.adopt_implicit()?;
         for (path, mtime) in std::mem::take(&mut self.times) {
@@ -330,62 +333,6 @@ impl<'a> Applier<'a> {
         Ok(fs::apply_times(dir, name, entry.mtime)?)
     }
 
-    fn hard_link(&mut self, dir: &OwnedFd, name: &[u8], target: &[u8], entry: &Entry) -> Result<(), LayerError> {
-        let target_path = clean(target)?;
-        let found = fs::parent_in_root(&self.root, &join(&self.base, &target_path));
-        let (from, from_name) = match found {
-            Ok(found) => found,
-            Err(error) if error.errno() == Some(Errno::NOENT) => {
-                return self.link_below(dir, name, &target_path, entry);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let stat = match rustix::fs::statat(&from, &from_name[..], AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return self.link_below(dir, name, &target_path, entry),
-            result => result.act("stat", fs::bytes_path(target))?,
-        };
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory || self.is_whiteout(&from, &from_name)? {
-            return Err(refused(&entry.path, "is a hard link to a directory or to nothing"));
-        }
-        // Replacing a name with a link to the same file would remove the file first.
-        if let Ok(old) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-            && (old.st_dev, old.st_ino) == (stat.st_dev, stat.st_ino)
-        {
-            return Ok(());
-        }
-        self.replacing(dir, name, |dir, name| rustix::fs::linkat(&from, &from_name[..], dir, name, AtFlags::empty()))?;
-        Ok(())
-    }
-
-    /// A hard link into a layer below becomes a copy of what it names.
-    fn link_below(&mut self, dir: &OwnedFd, name: &[u8], target: &[u8], entry: &Entry) -> Result<(), LayerError> {
-        let unresolved = || LayerError::UnresolvedLink {
-            path: fs::bytes_path(&entry.path).to_owned(),
-            target: fs::bytes_path(target).to_owned(),
-        };
-        let below = self.below.ok_or_else(unresolved)?;
-        let found = below.find(target)?.ok_or_else(unresolved)?;
-        let (metadata, _) = below.metadata(&found)?;
-        let (kind, data) = match metadata.kind {
-            Kind::File { size } => {
-                let file = File::from(fs::open_beneath(found.layer, &found.path, OFlags::RDONLY | OFlags::NOFOLLOW)?);
-                (EntryKind::File { size, extents: None }, Some(file))
-            }
-            Kind::Symlink { target } => (EntryKind::Symlink { target }, None),
-            Kind::Fifo => (EntryKind::Fifo, None),
-            Kind::CharDevice { major, minor } => (EntryKind::CharDevice { major, minor }, None),
-            Kind::BlockDevice { major, minor } => (EntryKind::BlockDevice { major, minor }, None),
-            Kind::Directory | Kind::Socket => return Err(refused(&entry.path, "is a hard link to a directory")),
-        };
-        let Metadata { mode, uid, gid, mtime, xattrs, .. } = metadata;
-        let xattrs = xattrs.into_iter().filter(|(name, _)| !is_overlay(name)).collect();
-        let copy = Entry { path: entry.path.clone(), kind, mode, uid, gid, mtime, xattrs };
-        match data {
-            Some(mut file) => self.make(dir, name, Vec::new(), &copy, &mut file),
-            None => self.make(dir, name, Vec::new(), &copy, &mut std::io::empty()),
-        }
-    }
-
     /// Hides `name` of lower layers. What this layer itself has there stays.
     fn whiteout(&mut self, dir: &OwnedFd, name: &[u8]) -> Result<(), LayerError> {
         if name.len() > 255 || name.contains(&b'/') {
@@ -421,41 +368,22 @@ impl<'a> Applier<'a> {
     fn attributes(&mut self, dir: &OwnedFd, name: &[u8], entry: &Entry) -> Result<(), LayerError> {
         let shown = fs::bytes_path(name);
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        let mut mode = entry.mode;
         match rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::INVAL | Errno::PERM) if self.mode == Mode::User => self.done.skipped += 1,
+            Err(Errno::INVAL | Errno::PERM) if self.mode == Mode::User => {
+                self.done.skipped += 1;
+                // What was to run as somebody else must not run as root instead.
+                mode &= !0o6000;
+            }
             result => result.act("change the owner of", shown)?,
         }
         if !matches!(entry.kind, EntryKind::Symlink { .. }) {
             // Made by us a moment ago and no link: following is no danger, and there is no other way for devices.
             let path = fs::proc_path(dir, name)?;
-            rustix::fs::chmod(&*path, FileMode::from_raw_mode(entry.mode)).act("change the mode of", shown)?;
+            rustix::fs::chmod(&*path, FileMode::from_raw_mode(mode)).act("change the mode of", shown)?;
         }
         let refused = fs::apply_xattrs(dir, name, &entry.xattrs)?.len() as u64;
         self.done.skipped += refused;
-        Ok(())
-    }
-
-    /// Directories without an entry look as they do below, where that is known.
-    fn adopt_implicit(&mut self) -> Result<(), LayerError> {
-        let Some(below) = self.below else { return Ok(()) };
-        for path in std::mem::take(&mut self.implicit) {
-            let Some(found) = below.find(&path)? else { continue };
-            let (metadata, Inode { .. }) = below.metadata(&found)?;
-            if !metadata.is_directory() {
-                continue;
-            }
-            let (parent, name) = fs::split_last(&path);
-            let Ok(dir) = fs::open_beneath(&self.root, parent, OFlags::PATH | OFlags::DIRECTORY) else { continue };
-            let Ok(stat) = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                continue;
-            }
-            let Metadata { mode, uid, gid, mtime, xattrs, .. } = metadata;
-            let xattrs = xattrs.into_iter().filter(|(name, _)| !is_overlay(name)).collect();
-            let kind = EntryKind::Directory;
-            self.attributes(&dir, name, &Entry { path: path.clone(), kind, mode, uid, gid, mtime, xattrs })?;
-            self.times.insert(path, mtime);
-        }
         Ok(())
     }
 }
@@ -476,6 +404,14 @@ fn clean(path: &[u8]) -> Result<Vec<u8>, LayerError> {
         clean.extend_from_slice(component);
     }
     if path.is_empty() { Err(refused(path, "has no name")) } else { Ok(clean) }
+}
+
+/// Names the whole entry in an error about its last component.
+fn named(error: LayerError, path: &[u8]) -> LayerError {
+    match error {
+        LayerError::Fs(error) => LayerError::Fs(FsError { path: fs::bytes_path(path).to_owned(), ..error }),
+        error => error,
+    }
 }
 
 fn refused(path: &[u8], why: &'static str) -> LayerError {
