@@ -223,3 +223,37 @@ fn odd_files_of_a_context_are_copied_or_left_and_never_block() {
     assert_eq!(stat.st_mode & 0o777, 0o640);
     assert!(rustix::fs::statat(view.root(), "t/socket", rustix::fs::AtFlags::empty()).is_err());
 }
+
+#[test]
+#[ignore = "measures"]
+fn measure() {
+    let dir = PathBuf::from(std::env::var("LAP_MEASURE").unwrap());
+    let store = tempfile::tempdir().unwrap();
+    let store = Store::open(&store.path().join("s"), lap_cache::store::Mode::Root).unwrap();
+    for round in 0..4 {
+        let now = std::time::Instant::now();
+        let source = LocalSource { dir: dir.clone(), ignore: Matcher::new(&[".git", "**/*.o"]).unwrap() };
+        let local = Local::open(&source, &store).unwrap();
+        let opened = now.elapsed();
+        local.tree.load(b"", local.tree.root()).unwrap();
+        let loaded = now.elapsed();
+        let identity = local.tree.identity(&[crate::tree::Selection::of_copy(&copy("/", "/"))]).unwrap();
+        let identified = now.elapsed();
+        local.save().unwrap();
+        println!("{round}: open {opened:?} walk {loaded:?} identity {identified:?} saved {:?} {identity}", now.elapsed());
+    }
+    let bench = Bench { dir: tempfile::tempdir().unwrap(), store };
+    let now = std::time::Instant::now();
+    let mut builder = Builder::new();
+    let context = context(&mut builder);
+    let target = step(&mut builder, context, None, copy("/", "/app/"));
+    let other = step(&mut builder, context, Some(target), copy("/", "/app2/"));
+    let graph = builder.finish();
+    let source = LocalSource { dir, ignore: Matcher::new::<&str>(&[]).unwrap() };
+    let options = || Options { contexts: [("context".to_owned(), source.clone())].into(), ..Options::new(bench.store.clone()) };
+    bench.build(options(), &graph, target).unwrap();
+    println!("copy to scratch {:?}", now.elapsed());
+    let now = std::time::Instant::now();
+    bench.build(options(), &graph, other).unwrap();
+    println!("copy on overlay {:?}", now.elapsed());
+}
