@@ -77,44 +77,46 @@ impl View {
 
     fn mount(plan: &OverlayPlan, mode: StoreMode) -> Result<Self, OverlayError> {
         let lowers = plan.lowers.len();
-        let bare = |act: &str| {
-            let act = act.to_owned();
-            move |error: Errno| OverlayError::Mount { act, lowers, message: String::new(), source: error.into() }
+        let refused = |act: &str, message: String, error: Errno| OverlayError::Mount {
+            act: act.to_owned(),
+            lowers,
+            message,
+            source: error.into(),
         };
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(bare("open"))?;
-        let failed = |act: &str| {
-            let act = act.to_owned();
-            let message = messages(context.as_fd());
-            move |error: Errno| OverlayError::Mount { act, lowers, message, source: error.into() }
+        let context =
+            fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| refused("open", String::new(), error))?;
+        let failed = |act: &'static str| {
+            let context = context.as_fd();
+            move |error: Errno| refused(act, messages(context), error)
         };
         for lower in &plan.lowers {
-            set_dir(context.as_fd(), "lowerdir+", lower)?.or_else(|e| Err(failed("set lowerdir+ of")(e)))?;
+            set_dir(context.as_fd(), "lowerdir+", lower)?.map_err(failed("set lowerdir+ of"))?;
         }
         if let (Some(upper), Some(work)) = (&plan.upper, &plan.work) {
-            set_dir(context.as_fd(), "upperdir", upper)?.or_else(|e| Err(failed("set upperdir of")(e)))?;
-            set_dir(context.as_fd(), "workdir", work)?.or_else(|e| Err(failed("set workdir of")(e)))?;
+            set_dir(context.as_fd(), "upperdir", upper)?.map_err(failed("set upperdir of"))?;
+            set_dir(context.as_fd(), "workdir", work)?.map_err(failed("set workdir of"))?;
             // Without it the kernel syncs the whole disk when the mount goes away.
-            fsconfig_set_flag(&context, "volatile").or_else(|e| Err(failed("set volatile for")(e)))?;
+            fsconfig_set_flag(&context, "volatile").map_err(failed("set volatile for"))?;
         }
         match mode {
             StoreMode::User => {
-                fsconfig_set_flag(&context, "userxattr").or_else(|e| Err(failed("set userxattr for")(e)))?;
+                fsconfig_set_flag(&context, "userxattr").map_err(failed("set userxattr for"))?;
             }
             StoreMode::Root => {
                 // A layer has to be whole in itself.
                 for option in ["redirect_dir", "metacopy"] {
-                    fsconfig_set_string(&context, option, "off").or_else(|e| Err(failed("set options of")(e)))?;
+                    fsconfig_set_string(&context, option, "off").map_err(failed("set options of"))?;
                 }
             }
         }
-        fsconfig_create(&context).or_else(|e| Err(failed("create")(e)))?;
+        fsconfig_create(&context).map_err(failed("create"))?;
         let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         if plan.upper.is_none() {
             flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
         }
-        let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).or_else(|e| Err(failed("mount")(e)))?;
+        let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).map_err(failed("mount"))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(&mount, ".", flags, Mode::empty()).map_err(bare("enter"))?;
+        let root = rustix::fs::openat(&mount, ".", flags, Mode::empty()).map_err(failed("enter"))?;
         Ok(Self { root, _mount: Some(mount) })
     }
 }

@@ -65,7 +65,16 @@ fn apply(
 /// The tree of an input, and what keeps it there.
 pub(crate) enum Source {
     Local(Arc<Tree>),
-    Layers { tree: Tree, _view: View, _empty: Option<Workspace> },
+    Layers(Box<Stacked>),
+}
+
+/// A tree over layers.
+pub(crate) struct Stacked {
+    tree: Tree,
+    /// Keeps the mount.
+    _view: View,
+    /// What is seen where there is no layer.
+    _empty: Option<Workspace>,
 }
 
 impl Source {
@@ -80,13 +89,14 @@ impl Source {
         plan.lowers.extend(empty.as_ref().map(Workspace::upper));
         let view = View::open(&plan, store.mode())?;
         let root = view.root().try_clone_to_owned().map_err(|error| crate::tree::TreeError::io("open", b"", error))?;
-        Ok(Self::Layers { tree: Tree::over(root, None, Owners::Kept)?, _view: view, _empty: empty })
+        let tree = Tree::over(root, None, Owners::Kept)?;
+        Ok(Self::Layers(Box::new(Stacked { tree, _view: view, _empty: empty })))
     }
 
     pub(crate) fn tree(&self) -> &Tree {
         match self {
             Self::Local(tree) => tree,
-            Self::Layers { tree, .. } => tree,
+            Self::Layers(stacked) => &stacked.tree,
         }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lap_cache::layer::LayerInfo;
+use lap_cache::records::Records;
 use lap_cache::registry::{Client, RegistryConfig};
 use lap_cache::snapshot::{LayerRef, Snapshot};
 use lap_cache::store::Store;
@@ -119,6 +120,7 @@ impl Options {
 /// Carries out the steps of one build.
 pub struct BuildWorker {
     pub(crate) options: Options,
+    records: Records,
     locals: Mutex<HashMap<String, Local>>,
     /// Held while base layers are fetched, so that two steps do not fetch the same ones.
     fetching: tokio::sync::Mutex<()>,
@@ -134,7 +136,8 @@ impl BuildWorker {
     /// A worker for one build. It is also its [`lap_solver::worker::Index`].
     #[must_use]
     pub fn new(options: Options) -> Arc<Self> {
-        Arc::new(Self { options, locals: Mutex::default(), fetching: tokio::sync::Mutex::default() })
+        let records = Records::new(options.store.clone());
+        Arc::new(Self { options, records, locals: Mutex::default(), fetching: tokio::sync::Mutex::default() })
     }
 
     /// Brings every layer of `snapshot` into the store: what an export needs, and every step that reads files.
@@ -142,7 +145,7 @@ impl BuildWorker {
     /// # Errors
     /// Where a layer cannot be fetched or unpacked.
     pub async fn ensure_layers(&self, snapshot: &Snapshot) -> Result<(), WorkerError> {
-        if self.missing(snapshot)?.is_empty() {
+        if self.has_layers(snapshot)? {
             return Ok(());
         }
         let _one_at_a_time = self.fetching.lock().await;

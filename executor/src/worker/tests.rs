@@ -225,6 +225,44 @@ fn odd_files_of_a_context_are_copied_or_left_and_never_block() {
 }
 
 #[test]
+fn a_second_build_does_nothing_and_a_change_only_what_depends_on_it() {
+    let Some(bench) = Bench::new() else { return };
+    bench.write("src/a", "one");
+    bench.write("other", "x");
+    let mut builder = Builder::new();
+    let context = context(&mut builder);
+    let src = step(&mut builder, context, None, copy("/src", "/app/"));
+    let other = step(&mut builder, context, Some(src), copy("/other", "/app/"));
+    let from = step(&mut builder, other, None, copy("/app/a", "/b/"));
+    let target = builder.add(Op::Merge, vec![other, from], Metadata::default());
+    let graph = builder.finish();
+    let build = || {
+        let solution = bench.build(bench.options(&["*.tmp"]), &graph, target).unwrap();
+        let snapshot = solution.outputs[&target].snapshot().unwrap().clone();
+        let ran: Vec<_> = [src, other, from].into_iter().filter(|step| !solution.cached.contains(step)).collect();
+        (snapshot, ran)
+    };
+    let (first, ran) = build();
+    assert_eq!(ran, [src, other, from]);
+    assert_eq!(build(), (first.clone(), vec![]));
+
+    bench.write("ignored.tmp", "y");
+    fs::File::open(bench.context().join("src/a")).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(build(), (first.clone(), vec![]), "neither what is ignored nor times matter");
+
+    bench.write("other", "changed");
+    let (changed, ran) = build();
+    assert_eq!(ran, [other], "the copied path of the stage is the same");
+    assert_eq!(changed.layers[0], first.layers[0]);
+    assert_ne!(changed.layers[1], first.layers[1]);
+
+    bench.write("other", "x");
+    bench.write("src/b", "new");
+    let (_, ran) = build();
+    assert_eq!(ran, [src, other], "of the stage only /app/a is copied, and that is as before");
+}
+
+#[test]
 #[ignore = "measures"]
 fn measure() {
     let dir = PathBuf::from(std::env::var("LAP_MEASURE").unwrap());
@@ -240,7 +278,10 @@ fn measure() {
         let identity = local.tree.identity(&[crate::tree::Selection::of_copy(&copy("/", "/"))]).unwrap();
         let identified = now.elapsed();
         local.save().unwrap();
-        println!("{round}: open {opened:?} walk {loaded:?} identity {identified:?} saved {:?} {identity}", now.elapsed());
+        println!(
+            "{round}: open {opened:?} walk {loaded:?} identity {identified:?} saved {:?} {identity}",
+            now.elapsed()
+        );
     }
     let bench = Bench { dir: tempfile::tempdir().unwrap(), store };
     let now = std::time::Instant::now();
@@ -250,7 +291,8 @@ fn measure() {
     let other = step(&mut builder, context, Some(target), copy("/", "/app2/"));
     let graph = builder.finish();
     let source = LocalSource { dir, ignore: Matcher::new::<&str>(&[]).unwrap() };
-    let options = || Options { contexts: [("context".to_owned(), source.clone())].into(), ..Options::new(bench.store.clone()) };
+    let options =
+        || Options { contexts: [("context".to_owned(), source.clone())].into(), ..Options::new(bench.store.clone()) };
     bench.build(options(), &graph, target).unwrap();
     println!("copy to scratch {:?}", now.elapsed());
     let now = std::time::Instant::now();

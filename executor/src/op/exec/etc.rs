@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::ExecError;
+use crate::network::host_resolv_conf;
 use crate::sandbox::{EtcFiles, NetworkSetup};
 use crate::worker::{Options, WorkerError};
 
@@ -17,7 +19,7 @@ pub(super) fn files(options: &Options, network: &NetworkSetup) -> Result<EtcFile
     let resolv_conf = match network {
         // The very servers of the machine, on loopback too.
         NetworkSetup::Host => std::fs::read(RESOLV_CONF).unwrap_or_default(),
-        NetworkSetup::Namespace(_) => std::fs::read(RESOLV_CONF).unwrap_or_default(),
+        NetworkSetup::Namespace(_) => host_resolv_conf().map_err(ExecError::from)?.text.into_bytes(),
         NetworkSetup::None => Vec::new(),
     };
     Ok(EtcFiles { hosts: Some(hosts.into_bytes()), resolv_conf: Some(resolv_conf), ..EtcFiles::default() })

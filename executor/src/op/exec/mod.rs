@@ -87,6 +87,10 @@ pub(crate) async fn run(
 ) -> Result<Snapshot, WorkerError> {
     worker.options.grants.check(exec)?;
     let root = root_of(exec.root, &inputs)?;
+    if let (Network::Default, Uplink::Bridge(bridge)) = (exec.network, &worker.options.uplink) {
+        // Making a network namespace is the dearest part: it goes on meanwhile.
+        bridge.prepare();
+    }
     worker.ensure_layers(&root).await?;
     let network = attach(worker, exec.network).await?;
     let mut prepared = mounts::prepare(worker, exec, &inputs).await?;

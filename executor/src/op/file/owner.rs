@@ -1,9 +1,9 @@
 //! `--chown`: numbers as they are, names from the changed root's own passwd and group.
 
+use lap_cache::account::{AccountError, Accounts};
+
 use super::target::Target;
 
-/// Largest passwd or group file that is read.
-const MAX_FILE: u64 = 16 << 20;
 /// The last id is the kernel's "leave it".
 const MAX_ID: u32 = u32::MAX - 1;
 
@@ -22,16 +22,9 @@ pub enum OwnerError {
     /// Not `user[:group]`.
     #[error("invalid owner {0:?}: it has to be user[:group], by name or number")]
     Syntax(String),
-    /// A name that the image does not know.
-    #[error("no {kind} {name:?} in {file} of the image")]
-    Unknown {
-        /// `user` or `group`.
-        kind: &'static str,
-        /// The name.
-        name: String,
-        /// Where it was looked for.
-        file: &'static str,
-    },
+    /// A name that the image does not know, or files that cannot be read.
+    #[error(transparent)]
+    Account(#[from] AccountError),
 }
 
 impl Owner {
@@ -45,15 +38,19 @@ impl Owner {
             None => (text, None),
         };
         let syntax = || OwnerError::Syntax(text.to_owned());
+        let named = |text: &str| {
+            let account = Accounts::read(target.root())?.resolve(text)?;
+            Ok::<_, OwnerError>(Self { uid: account.uid, gid: account.gid })
+        };
         let mut owner = match number(user).map_err(|()| syntax())? {
             Some(id) => Self { uid: id, gid: id },
             None if user.is_empty() => Self::ROOT,
-            None => find(target, "user", user)?,
+            None => named(user)?,
         };
         if let Some(group) = group {
             owner.gid = match number(group).map_err(|()| syntax())? {
                 Some(id) => id,
-                None => find(target, "group", group)?.uid,
+                None => named(&format!("0:{group}"))?.gid,
             };
         }
         Ok(owner)
@@ -72,20 +69,4 @@ fn number(text: &str) -> Result<Option<u32>, ()> {
         }
         _ => Ok(None),
     }
-}
-
-/// The third and fourth field of the line for `name`.
-fn find(target: &Target<'_>, kind: &'static str, name: &str) -> Result<Owner, OwnerError> {
-    let file = if kind == "user" { "/etc/passwd" } else { "/etc/group" };
-    let text = target.read(file.as_bytes(), MAX_FILE).unwrap_or_default();
-    for line in String::from_utf8_lossy(&text).lines() {
-        let mut fields = line.trim().split(':');
-        if fields.next() == Some(name) {
-            let mut ids = fields.skip(1).map(|field| field.parse().ok().filter(|id| *id <= MAX_ID));
-            if let Some(Some(uid)) = ids.next() {
-                return Ok(Owner { uid, gid: ids.next().flatten().unwrap_or(0) });
-            }
-        }
-    }
-    Err(OwnerError::Unknown { kind, name: name.to_owned(), file })
 }

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
@@ -109,10 +108,6 @@ impl<'r> Target<'r> {
         }
     }
 
-    pub(super) fn is_dir(&self, path: &[u8]) -> Result<bool, FileError> {
-        Ok(self.stat(path)?.is_some_and(|stat| is_dir(&stat)))
-    }
-
     /// Makes the directory at `path` and those above it; such as exist stay as they are.
     pub(super) fn mkdir_all(&self, path: &[u8], mode: u32, owner: Owner) -> Result<(), FileError> {
         match self.stat(path)? {
@@ -168,18 +163,6 @@ impl<'r> Target<'r> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         self.create("write", path, |dir, name| rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR))
             .map(File::from)
-    }
-
-    /// The beginning of the regular file that `path` leads to; nothing where there is none.
-    pub(super) fn read(&self, path: &[u8], limit: u64) -> Option<Vec<u8>> {
-        let at = self.resolve(path).ok()?;
-        if FileType::from_raw_mode(self.stat(&at).ok()??.st_mode) != FileType::RegularFile {
-            return None;
-        }
-        let file = open_beneath(self.root, &at, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).ok()?;
-        let mut text = Vec::new();
-        File::from(file).take(limit).read_to_end(&mut text).ok()?;
-        Some(text)
     }
 
     /// Gives an entry that is no link, file or directory its owner, mode and times.
