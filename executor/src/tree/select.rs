@@ -46,6 +46,16 @@ impl Selection {
             required: copy.parents,
         }
     }
+
+    /// Whether nothing of the tree is left out.
+    pub(crate) fn is_everything(&self) -> bool {
+        match self {
+            Self::Path(source) => path::clean(source.as_bytes()).is_empty(),
+            Self::Copy { source, include, exclude, .. } => {
+                path::clean(source.as_bytes()).is_empty() && include.is_empty() && exclude.is_empty()
+            }
+        }
+    }
 }
 
 /// Include and exclude patterns of a COPY, for a walk from the top.

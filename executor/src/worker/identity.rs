@@ -18,6 +18,7 @@ pub(super) async fn of(
     let selections = selections(vertex, input);
     match (output, selections) {
         (Output::Layers(snapshot), None) => Ok(snapshot.identity()),
+        (_, Some(selections)) if selections.is_empty() => Ok(Key::of("selection", "nothing")),
         (Output::Layers(snapshot), Some(selections)) => {
             let name = Key::of("selection", &(snapshot.identity(), &selections));
             if let Some(known) = worker.known_selection(&name)? {
@@ -41,13 +42,13 @@ pub(super) async fn of(
 /// What the step takes of an input; nothing where it sees the whole root file system.
 fn selections(vertex: &Vertex, input: usize) -> Option<Vec<Selection>> {
     let this = |position: &Option<u32>| position.is_some_and(|position| position as usize == input);
-    match &vertex.op {
+    let selections: Vec<Selection> = match &vertex.op {
         Op::File(file) if !this(&file.root) => {
             let copies = file.actions.iter().filter_map(|action| match action {
                 FileAction::Copy(copy) if this(&copy.from) => Some(Selection::of_copy(copy)),
                 _ => None,
             });
-            Some(copies.collect())
+            copies.collect()
         }
         Op::Exec(exec) if !this(&exec.root) => {
             let mounts = exec.mounts.iter().filter_map(|mount| match &mount.kind {
@@ -56,8 +57,10 @@ fn selections(vertex: &Vertex, input: usize) -> Option<Vec<Selection>> {
                 }
                 _ => None,
             });
-            Some(mounts.collect())
+            mounts.collect()
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    // The layers name the whole without looking into it.
+    if selections.iter().any(Selection::is_everything) { None } else { Some(selections) }
 }
