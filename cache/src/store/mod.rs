@@ -382,4 +382,6 @@ fn sync_directory(dir: impl AsFd, path: &str) -> Result<(), FsError> {
 }
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;

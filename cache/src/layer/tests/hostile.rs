@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::archive::{ArchiveError, Limits};
 use crate::layer::{LayerError, Owner};
@@ -268,4 +270,60 @@ fn a_user_namespace_leaves_out_what_it_cannot_make() {
     let made = scratch.store.commit(workspace, &[layer.diff_id], false).unwrap().unwrap();
     assert_eq!(made.entries, 1);
     roundtrip::tar_of(&scratch.store, &made);
+}
+
+/// Paths of few names, so that entries meet, and of all that leads elsewhere.
+fn any_path(outside: String) -> impl Strategy<Value = Vec<u8>> {
+    let name = prop_oneof![
+        6 => prop_oneof![Just("a"), Just("b"), Just("c")],
+        1 => prop_oneof![Just(".wh.a"), Just(".wh..wh..opq"), Just(".."), Just("."), Just("")],
+    ];
+    prop_oneof![
+        8 => prop::collection::vec(name, 1..4).prop_map(|names| names.join("/").into_bytes()),
+        1 => Just(outside.into_bytes()),
+    ]
+}
+
+fn any_entry(outside: String) -> impl Strategy<Value = Entry> {
+    let kind = prop_oneof![
+        3 => Just(EntryKind::File { size: 0, extents: None }),
+        2 => Just(EntryKind::Directory),
+        3 => any_path(outside.clone()).prop_map(|target| EntryKind::Symlink { target }),
+        2 => any_path(outside.clone()).prop_map(|target| EntryKind::HardLink { target }),
+        1 => Just(EntryKind::Fifo),
+    ];
+    (any_path(outside), kind).prop_map(|(path, kind)| Entry { mode: 0o777, ..entry(&path, kind) })
+}
+
+#[test]
+fn no_archive_reaches_outside() {
+    let canary = tempfile::tempdir().unwrap();
+    let secret = canary.path().join("secret");
+    std::fs::write(&secret, b"canary").unwrap();
+    let state = || {
+        let of =
+            |path: &Path| std::fs::metadata(path).map(|m| (m.ino(), m.nlink(), m.mode(), m.ctime(), m.ctime_nsec()));
+        (of(canary.path()).unwrap(), of(&secret).unwrap())
+    };
+    let before = state();
+    let entries = prop::collection::vec(any_entry(canary.path().to_str().unwrap().to_owned()), 1..12);
+    let scratch = scratch();
+    let unpacked = std::cell::Cell::new(0);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let result = runner.run(&entries, |entries| {
+        let bytes = tar(&entries.into_iter().map(|entry| (entry, &b""[..])).collect::<Vec<_>>());
+        let target = tempfile::tempdir().unwrap();
+        let dir = fs::open_dir(target.path()).unwrap();
+        drop(extract_into(&dir, b"a/b", &bytes[..], Owner::Archive, Mode::Root));
+        let sound = scratch.store.unpack(&bytes[..], None, &[]).is_ok();
+        unpacked.set(unpacked.get() + u32::from(sound));
+        prop_assert_eq!(state(), before);
+        Ok(())
+    });
+    result.unwrap();
+    assert!(unpacked.get() > 20, "only {} archives were sound", unpacked.get());
 }
