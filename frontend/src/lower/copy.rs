@@ -80,7 +80,9 @@ impl Lowering<'_> {
             check_checksum(&sources, transfer)
                 .map_err(|fault| fault.at(transfer.checksum.as_ref().map_or(at.span, |word| word.span)))?;
         }
-        let (from, keep_owner) = self.taken_from(state, step, transfer, &chown)?;
+        let is_local = |text: &str| !is_http(text) && !matches!(git::parse(text, false), Ok(Some(_)) | Err(_));
+        let uses_context = sources.iter().any(|(text, _)| is_local(text));
+        let (from, keep_owner) = self.taken_from(state, step, transfer, &chown, uses_context)?;
         let link = transfer.link && chmod.is_none();
         let root = state.root.filter(|_| !link);
         let mut job = Job {
@@ -139,8 +141,11 @@ impl Lowering<'_> {
         step: &Step,
         transfer: &Transfer,
         chown: &Option<String>,
+        uses_context: bool,
     ) -> Result<(Option<VertexId>, bool), Fault> {
-        let Some(node) = step.sources.first().copied().flatten() else { return Ok((Some(self.context()), false)) };
+        let Some(node) = step.sources.first().copied().flatten() else {
+            return Ok((uses_context.then(|| self.context()), false));
+        };
         let name = transfer.from.as_ref();
         match self.states.get(node).and_then(Option::as_ref) {
             Some(source) => Ok((source.root, chown.is_none() && !source.files_only)),

@@ -110,7 +110,6 @@ fn words(at: &Instruction, run: &Run) -> Result<CommandWords, Fault> {
     }
     let path = format!("{SCRIPTS}{name}");
     let files = vec![InlineFile { path: path.clone(), data: body, mode: 0o755 }];
-    // The kernel reads the script's first line; a shell in front would only wait for it.
     Ok(CommandWords { arguments: vec![path], files, summary })
 }
 

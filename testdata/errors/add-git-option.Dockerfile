@@ -1,0 +1,2 @@
+FROM a
+ADD https://example.com/a.git#--upload-pack=x /b

@@ -1,0 +1,4 @@
+FROM a AS one
+COPY --from=two /x /y
+FROM b AS two
+COPY --from=one /x /y

@@ -1,0 +1,2 @@
+FROM a
+COPY git@example.com:a/b.git /b

@@ -1,0 +1,2 @@
+FROM a
+RUN --mount=typ=tmpfs,target=/x y

@@ -1,0 +1,3 @@
+FROM a AS b
+ONBUILD FOO x
+FROM b

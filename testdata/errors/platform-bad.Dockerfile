@@ -1,0 +1,1 @@
+FROM --platform=linux/am~d64 a
