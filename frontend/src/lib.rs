@@ -24,7 +24,7 @@ pub mod word;
 
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use epoch::Epoch;
-pub use lower::{Lowered, lower};
+pub use lower::{Lowered, check, lower};
 pub use options::{BaseImage, Facts, NamedContext, Options};
 pub use stage::{Stages, Target, stages, targets};
 pub use syntax::{Dockerfile, Parsed, parse};

@@ -113,7 +113,7 @@ impl Planner<'_> {
         let sources = match &instruction.command {
             Command::Copy(transfer) => match &transfer.from {
                 None => Vec::new(),
-                Some(from) => vec![Some(self.from_flag(&from.text).map_err(|fault| fault.at(from.span))?)],
+                Some(from) => vec![Some(self.flag_source(&from.text).map_err(|fault| fault.at(from.span))?)],
             },
             Command::Run(run) => {
                 let mut sources = Vec::new();
@@ -130,7 +130,7 @@ impl Planner<'_> {
     }
 
     /// `COPY --from`: a stage by number or name, a context, or an image.
-    fn from_flag(&mut self, text: &str) -> Result<usize, Fault> {
+    fn flag_source(&mut self, text: &str) -> Result<usize, Fault> {
         let expanded = self.stages.lexer.expand(text, &Empty).map_err(|error| Fault::new(error.to_string()))?;
         if expanded.text != text {
             return Err(Fault::new(

@@ -200,7 +200,7 @@ impl<'a> Resolver<'a> {
         let given = self.options.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
         let directive = self.file.directive("check");
         let span = directive.map_or_else(Span::default, |directive| directive.span);
-        if let Some(text) = given.or(directive.map(|directive| &directive.value)) {
+        if let Some(text) = given.or_else(|| directive.map(|directive| &directive.value)) {
             match lint::Config::parse(text) {
                 Ok(config) => self.out.linter = Linter::new(config),
                 Err(error) => self.fault(Fault::new(error.to_string()), span),
@@ -209,7 +209,7 @@ impl<'a> Resolver<'a> {
         let directive = self.file.directive("syntax");
         let given = self.options.build_args.get("BUILDKIT_SYNTAX");
         let span = directive.map_or_else(Span::default, |directive| directive.span);
-        if let Some(text) = given.or(directive.map(|directive| &directive.value))
+        if let Some(text) = given.or_else(|| directive.map(|directive| &directive.value))
             && !is_own_syntax(text)
         {
             let fault = Fault::new(format!("syntax image {} is not docker/dockerfile", go::quote(text)));
@@ -272,7 +272,7 @@ impl<'a> Resolver<'a> {
                 let message =
                     format!("Default value for ARG {} results in empty or invalid base image name", from.base.text);
                 let rule = &lint::INVALID_DEFAULT_ARG_IN_FROM;
-                self.out.linter.report(rule, &self.file.source, instruction.span, message);
+                self.out.linter.report(rule, &self.file.source, (instruction.span, &instruction.comments), message);
             }
         }
     }
@@ -286,7 +286,8 @@ impl<'a> Resolver<'a> {
             let near = suggest::nearest(name, known.iter().copied());
             let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             let message = format!("FROM argument '{name}' is not declared{near}");
-            self.out.linter.report(&lint::UNDEFINED_ARG_IN_FROM, &self.file.source, instruction.span, message);
+            let place = (instruction.span, instruction.comments.as_slice());
+            self.out.linter.report(&lint::UNDEFINED_ARG_IN_FROM, &self.file.source, place, message);
         }
         Ok(expanded)
     }
@@ -356,7 +357,8 @@ impl<'a> Resolver<'a> {
     }
 
     fn check_platform(&mut self, word: &Argument, stage: &Stage, expanded: &Expanded, platform: &Platform) {
-        let (source, span) = (&self.file.source, stage.instruction.span);
+        let source = &self.file.source;
+        let place = (stage.instruction.span, stage.instruction.comments.as_slice());
         let target = self.out.globals.get("TARGETPLATFORM");
         if expanded.unmatched.is_empty()
             && expanded.matched.iter().eq(["TARGETPLATFORM"])
@@ -366,14 +368,14 @@ impl<'a> Resolver<'a> {
                 "Setting platform to predefined {} in FROM is redundant as this is the default behavior",
                 word.text
             );
-            self.out.linter.report(&lint::REDUNDANT_TARGET_PLATFORM, source, span, message);
+            self.out.linter.report(&lint::REDUNDANT_TARGET_PLATFORM, source, place, message);
         }
         let name = stage.name.as_deref().unwrap_or("");
         let in_name = name.contains(&platform.os) || name.contains(&platform.architecture);
         if expanded.matched.is_empty() && expanded.unmatched.is_empty() && !in_name {
             let text = go::quote(&expanded.text);
             let message = format!("FROM --platform flag should not use constant value {text}");
-            self.out.linter.report(&lint::FROM_PLATFORM_FLAG_CONST_DISALLOWED, source, span, message);
+            self.out.linter.report(&lint::FROM_PLATFORM_FLAG_CONST_DISALLOWED, source, place, message);
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! `LAP_UPDATE=1 cargo test -p lap-frontend --test golden` writes the expectations anew: read the difference.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot read its files has failed")]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -127,7 +129,7 @@ fn details(vertex: &Vertex) -> Vec<String> {
         Op::Source(Source::Local { name }) => vec![format!("local {name}")],
         Op::Source(other) => vec![format!("{other:?}")],
         Op::Merge => vec!["merge".to_owned()],
-        Op::File(file) => file.actions.iter().map(|action| action_text(action)).collect(),
+        Op::File(file) => file.actions.iter().map(action_text).collect(),
         Op::Exec(exec) => {
             let mut lines = vec![format!("exec {:?} in {} as {:?}", exec.args, exec.cwd, exec.user)];
             lines.push(format!("env {:?}", exec.env));

@@ -1,6 +1,7 @@
 //! One command, one file: flags in, a result and an exit code out.
 
 mod build;
+mod dockerfile;
 mod history;
 mod images;
 mod import;
@@ -55,6 +56,7 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::Save(args) => save::run(app, &args),
         Command::Load(args) => load::run(app, &args),
         Command::Import(args) => import::run(app, args),
+        Command::Dockerfile { args } => dockerfile::run(&args),
         Command::Version => {
             println!("lap {}", env!("CARGO_PKG_VERSION"));
             Ok(0)

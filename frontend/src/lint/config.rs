@@ -32,7 +32,9 @@ impl Config {
     /// Names the option that is none.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut config = Self::default();
-        for option in text.trim().split(';').filter(|option| !option.is_empty()) {
+        // What follows a blank is a note.
+        let text = text.split_whitespace().next().unwrap_or_default();
+        for option in text.split(';').filter(|option| !option.is_empty()) {
             let refuse = || ConfigError(option.trim().to_owned());
             let (key, value) = option.split_once('=').ok_or_else(refuse)?;
             match key.trim() {
@@ -43,6 +45,16 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    /// The configuration in a comment, if there is one.
+    pub(super) fn of_comment(comment: &str) -> Option<Self> {
+        let (key, value) = comment.split_once('=')?;
+        Self::parse(value.trim()).ok().filter(|_| key.trim().eq_ignore_ascii_case("check"))
+    }
+
+    pub(super) fn skips(&self, rule: &Rule) -> bool {
+        self.skip.holds(rule.name)
     }
 
     pub(super) fn enabled(&self, rule: &Rule) -> bool {
@@ -84,7 +96,7 @@ mod tests {
 
     #[test]
     fn options_select_rules() {
-        let config = Config::parse("skip=FromAsCasing, Nope;error=true;experimental=all").unwrap();
+        let config = Config::parse("skip=FromAsCasing,Nope;error=true;experimental=all // why").unwrap();
         assert!(!config.enabled(&FROM_AS_CASING) && config.enabled(&UNDEFINED_VAR) && config.error);
         assert!(config.enabled(&INVALID_DEFINITION_DESCRIPTION));
         assert!(!Config::default().enabled(&INVALID_DEFINITION_DESCRIPTION));

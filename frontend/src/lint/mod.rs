@@ -27,9 +27,18 @@ impl Linter {
         Self { config, found: Vec::new() }
     }
 
-    /// Reports unless the rule is skipped or the same was said of the same place.
-    pub(crate) fn report(&mut self, rule: &Rule, source: &Source, span: Span, message: String) {
-        if !self.config.enabled(rule) {
+    /// Reports unless the rule is skipped, here or in the file, or the same was said of the same place.
+    ///
+    /// `comments` are those right before the instruction: `# check=skip=…` there is for it alone.
+    pub(crate) fn report(
+        &mut self,
+        rule: &Rule,
+        source: &Source,
+        (span, comments): (Span, &[String]),
+        message: String,
+    ) {
+        let local = comments.iter().filter_map(|comment| Config::of_comment(comment));
+        if !self.config.enabled(rule) || local.into_iter().any(|local| local.skips(rule)) {
             return;
         }
         let code = Code::Rule(rule.name.to_owned());

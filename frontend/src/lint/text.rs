@@ -13,12 +13,17 @@ pub(crate) fn check(file: &Dockerfile, linter: &mut Linter) {
     for instruction in &file.instructions {
         if let Some(line) = instruction.empty_continuation {
             let span = file.source.line(line as usize - 1);
-            linter.report(&NO_EMPTY_CONTINUATION, &file.source, span, "Empty continuation line".to_owned());
+            linter.report(
+                &NO_EMPTY_CONTINUATION,
+                &file.source,
+                (span, &instruction.comments),
+                "Empty continuation line".to_owned(),
+            );
         }
         match &instruction.command {
             Command::Maintainer(_) => {
                 let message = "Maintainer instruction is deprecated in favor of using label".to_owned();
-                linter.report(&MAINTAINER_DEPRECATED, &file.source, instruction.span, message);
+                linter.report(&MAINTAINER_DEPRECATED, &file.source, (instruction.span, &instruction.comments), message);
             }
             Command::From(from) => {
                 stage(file, instruction, linter);
@@ -42,7 +47,7 @@ fn stage(file: &Dockerfile, from: &Instruction, linter: &mut Linter) {
     let [_, word, name] = from.arguments.as_slice() else { return };
     if name.text != name.text.to_lowercase() {
         let message = format!("Stage name '{}' should be lowercase", name.text);
-        linter.report(&STAGE_NAME_CASING, &file.source, from.span, message);
+        linter.report(&STAGE_NAME_CASING, &file.source, (from.span, &from.comments), message);
     }
     let keyword = &from.keyword.text;
     let lower = *keyword == keyword.to_lowercase();
@@ -50,31 +55,32 @@ fn stage(file: &Dockerfile, from: &Instruction, linter: &mut Linter) {
         && word.text != if lower { word.text.to_lowercase() } else { word.text.to_uppercase() }
     {
         let message = format!("'{}' and '{keyword}' keywords' casing do not match", word.text);
-        linter.report(&FROM_AS_CASING, &file.source, from.span, message);
+        linter.report(&FROM_AS_CASING, &file.source, (from.span, &from.comments), message);
     }
 }
 
 fn unique(file: &Dockerfile, from: &Instruction, name: &str, earlier: &[&str], linter: &mut Linter) {
     if matches!(name, "context" | "scratch") {
         let message = format!("Stage name should not use the same name as reserved stage {}", go::quote(name));
-        linter.report(&RESERVED_STAGE_NAME, &file.source, from.span, message);
+        linter.report(&RESERVED_STAGE_NAME, &file.source, (from.span, &from.comments), message);
     }
     if earlier.contains(&name) {
         let message = format!("Duplicate stage name {}, stage names should be unique", go::quote(name));
-        linter.report(&DUPLICATE_STAGE_NAME, &file.source, from.span, message);
+        linter.report(&DUPLICATE_STAGE_NAME, &file.source, (from.span, &from.comments), message);
     }
 }
 
 /// The comment before a definition must begin with one of its names.
 fn described(file: &Dockerfile, instruction: &Instruction, keyword: &str, names: &[&str], linter: &mut Linter) {
-    let Some(comment) = instruction.comments.last() else { return };
+    let is_note = |comment: &&String| !comment.to_lowercase().starts_with("check");
+    let Some(comment) = instruction.comments.iter().rfind(is_note) else { return };
     let first = comment.split(' ').next().unwrap_or_default();
     if names.is_empty() || names.contains(&first) {
         return;
     }
     let example = if let [name] = names { name } else { "<arg_key>" };
     let message = format!("Comment for {keyword} should follow the format: `# {example} <description>`");
-    linter.report(&INVALID_DEFINITION_DESCRIPTION, &file.source, instruction.span, message);
+    linter.report(&INVALID_DEFINITION_DESCRIPTION, &file.source, (instruction.span, &instruction.comments), message);
 }
 
 /// Every keyword must have the case that most of them have.
@@ -91,7 +97,12 @@ fn casing(file: &Dockerfile, linter: &mut Linter) {
             if majority_is_lower { (lower(keyword), "lowercase") } else { (upper(keyword), "uppercase") };
         if !fits {
             let message = format!("Command '{keyword}' should match the case of the command majority ({wanted})");
-            linter.report(&CONSISTENT_INSTRUCTION_CASING, &file.source, instruction.span, message);
+            linter.report(
+                &CONSISTENT_INSTRUCTION_CASING,
+                &file.source,
+                (instruction.span, &instruction.comments),
+                message,
+            );
         }
     }
 }

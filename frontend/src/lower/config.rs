@@ -106,7 +106,7 @@ impl Lowering<'_> {
                 at.keyword.text
             );
             let rule = &lint::MULTIPLE_INSTRUCTIONS_DISALLOWED;
-            self.linter.report(rule, &self.stages.source, span, message);
+            self.linter.report(rule, &self.stages.source, (span, &at.comments), message);
         }
     }
 
@@ -203,7 +203,9 @@ impl Lowering<'_> {
         }
         state.workdir_set = true;
         let directory = state.resolve(&text);
-        state.config.config.working_dir.clone_from(&directory);
+        // A slash at the end of an absolute path stays in the config, as in BuildKit's.
+        let slash = if text.starts_with('/') && text.ends_with('/') && directory != "/" { "/" } else { "" };
+        state.config.config.working_dir = format!("{directory}{slash}");
         if directory == "/" {
             state.commit("WORKDIR /".to_owned());
             return Ok(());
@@ -215,7 +217,7 @@ impl Lowering<'_> {
         let op = Op::File(File { root: state.root.map(|_| 0), actions });
         let vertex = self.builder.add(op, state.root.into_iter().collect(), metadata);
         state.root = Some(vertex);
-        state.commit_step(format!("WORKDIR {directory}"), vertex);
+        state.commit_step(format!("WORKDIR {directory}{slash}"), vertex);
         Ok(())
     }
 }

@@ -67,6 +67,15 @@ pub fn lower(stages: &Stages, facts: &Facts, options: &Options) -> Result<Lowere
     lowering.finish()
 }
 
+/// Runs the checks over all stages, or over those that a named target needs.
+///
+/// # Errors
+/// As [`lower()`].
+pub fn check(stages: &Stages, facts: &Facts, options: &Options) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    let options = Options { all_stages: options.target.is_none(), ..options.clone() };
+    lower(stages, facts, &options).map(|lowered| lowered.warnings)
+}
+
 /// Everything the lowering of an instruction may need.
 struct Lowering<'a> {
     stages: &'a Stages,
@@ -236,7 +245,8 @@ impl Lowering<'_> {
     }
 
     fn report(&mut self, rule: &Rule, instruction: &Instruction, message: String) {
-        self.linter.report(rule, &self.stages.source, instruction.span, message);
+        let place = (instruction.span, instruction.comments.as_slice());
+        self.linter.report(rule, &self.stages.source, place, message);
     }
 
     /// Expands a word and reports variables that nothing defines.

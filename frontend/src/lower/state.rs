@@ -107,8 +107,11 @@ impl State {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             self.variables.set(name, value);
         }
-        if !self.config.config.working_dir.is_empty() {
-            self.config.config.working_dir = self.resolve("");
+        let directory = &self.config.config.working_dir;
+        if !directory.is_empty() {
+            let slash = if directory.ends_with('/') { "/" } else { "" };
+            let directory = self.resolve("");
+            self.config.config.working_dir = if directory == "/" { directory } else { format!("{directory}{slash}") };
         }
     }
 

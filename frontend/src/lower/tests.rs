@@ -263,10 +263,10 @@ fn checks_look_at_every_stage_and_hear_comments() {
     let found = check(&stages, &facts, &options()).unwrap();
     assert_eq!(found.iter().map(|found| found.position.line).collect::<Vec<_>>(), [2]);
     assert_eq!(lower(&stages, &facts, &options()).unwrap().warnings, []);
-    let strict = format!("# check=error=true\nFROM a\nENV K v\n");
-    assert!(fault(&strict, &options()).contains("LegacyKeyValueFormat"));
-    let skipped = format!("# check=skip=all;error=true\nFROM a\nENV K v\n");
-    assert_eq!(lowered(&skipped, &options()).warnings, []);
+    let strict = "# check=error=true\nFROM a\nENV K v\n";
+    assert!(fault(strict, &options()).contains("LegacyKeyValueFormat"));
+    let skipped = "# check=skip=all;error=true\nFROM a\nENV K v\n";
+    assert_eq!(lowered(skipped, &options()).warnings, []);
 }
 
 #[test]

@@ -249,7 +249,9 @@ fn device(text: &Argument) -> Result<Device, Fault> {
     let mut device = Device { name: String::new(), required: false, span: text.span };
     let fault = |message: String| Fault::new(message).at(text.span);
     for field in mount::fields(&text.text).map_err(|reason| fault(format!("failed to parse csv devices: {reason}")))? {
-        match field.split_once('=') {
+        // The name of a device may hold `=` itself.
+        let is_key = |key: &str| matches!(key.to_lowercase().as_str(), "name" | "required");
+        match field.split_once('=').filter(|(key, _)| is_key(key) || !device.name.is_empty()) {
             Some((key, value)) => match key.to_lowercase().as_str() {
                 "name" => device.name = value.to_owned(),
                 "required" => {

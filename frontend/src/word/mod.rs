@@ -306,7 +306,8 @@ impl Scan<'_> {
             written.push(operator);
         }
         let trims = matches!(operator, '#' | '%');
-        if !matches!(operator, '-' | '+' | '?') && !(trims && !empty_is_unset) {
+        let tests = matches!(operator, '-' | '+' | '?');
+        if !tests && (!trims || empty_is_unset) {
             return Err(Reason::Modifier(written));
         }
         let (word, _) = self.until(Some('}'), trims)?;
