@@ -18,7 +18,7 @@ use crate::content::ContentError;
 use crate::digest::{Digest, Sha256Stream};
 use crate::image::blobs::KnownBlob;
 use crate::image::manifest::{self, CONFIG_LIMIT, Document, MANIFEST_LIMIT, annotation};
-use crate::image::{Compression, Image, ImageError, Reference, platform as platforms};
+use crate::image::{Compression, Image, ImageError, Reference, may_pass_later, platform as platforms};
 use crate::layer::{self, LayerError, decompress};
 use crate::names::{IMAGE_NAME, REF_NAME};
 use crate::store::{Store, lock};
@@ -401,7 +401,7 @@ fn finish(store: &Store, found: Found, events: &Events) -> Result<Loaded, LoadEr
             let file =
                 store.content().open(&layer.digest).map_err(|error| LayerError::Read(io::Error::other(error)))?;
             let plain = decompress(file).map_err(LayerError::Read)?;
-            store.unpack(plain, Some(layer.diff_id), &chain[..at])?;
+            store.unpack_amid(plain, layer.diff_id, &chain)?;
         }
         let (id, size) = (layer.digest.to_string(), layer.descriptor.size());
         let (action, total) = (Action::Extract, Some(size));
@@ -426,11 +426,8 @@ fn finish(store: &Store, found: Found, events: &Events) -> Result<Loaded, LoadEr
     failed.sort_by_key(|(at, _)| *at);
     for (at, error) in failed {
         let diff_id = chain[at];
-        match error {
-            // What it links to may only have come later.
-            LayerError::UnresolvedLink { .. } => unpack(at).map_err(|source| LoadError::Layer { diff_id, source })?,
-            source => return Err(LoadError::Layer { diff_id, source }),
-        }
+        let again = if may_pass_later(&error) { unpack(at) } else { Err(error) };
+        again.map_err(|source| LoadError::Layer { diff_id, source })?;
     }
     for layer in &image.layers {
         let blob = KnownBlob { descriptor: layer.descriptor.clone(), made_by: None, origins: BTreeSet::new() };

@@ -15,6 +15,7 @@ use lap_solver::image::ImageConfig;
 use lap_solver::platform::Platform;
 use oci_spec::image::{Descriptor, ImageManifest};
 
+use crate::archive::Limits;
 use crate::content::ContentError;
 use crate::digest::Digest;
 use crate::layer::LayerError;
@@ -206,6 +207,11 @@ fn pair_layers(manifest: &ImageManifest, config: &ImageConfig) -> Result<Vec<Ima
     layers.iter().zip(diff_ids).enumerate().map(pair).collect()
 }
 
+/// Whether a layer that [`Store::unpack_amid`] refused can be unpacked when those below it are there.
+pub(crate) const fn may_pass_later(error: &LayerError) -> bool {
+    matches!(error, LayerError::UnresolvedLink { .. } | LayerError::NeedsParents)
+}
+
 impl Store {
     /// The image whose manifest has this digest.
     ///
@@ -243,6 +249,28 @@ impl Store {
             }
         }
         Ok(missing)
+    }
+
+    /// Unpacks the blob of a layer (already decompressed) that belongs into `chain`, while others of the chain are
+    /// being unpacked too. The few layers that need those below are refused where these are not there yet.
+    ///
+    /// # Errors
+    /// One of [`may_pass_later`] where it helps to try again when the others are done; else as [`Store::unpack`].
+    pub(crate) fn unpack_amid(
+        &self,
+        plain: impl std::io::Read,
+        diff_id: Digest,
+        chain: &[Digest],
+    ) -> Result<(), LayerError> {
+        let below: Vec<Digest> = chain.iter().take_while(|parent| **parent != diff_id).copied().collect();
+        let mut there = Vec::with_capacity(below.len());
+        for parent in &below {
+            if self.layer(parent)?.is_some() {
+                there.push(*parent);
+            }
+        }
+        let complete = there.len() == below.len();
+        self.unpack_over(plain, Some(diff_id), &there, complete, Limits::default()).map(drop)
     }
 
     /// The layers of an image whose blobs are not in the store.

@@ -358,6 +358,10 @@ mod tests {
         fn agrees_with_oci_spec(text in "[a-zA-Z0-9._:/@-]{0,24}") {
             let ours = text.parse::<Reference>();
             let theirs = text.parse::<oci_spec::distribution::Reference>();
+            // It does not know that an upper-case first part is a registry, nor how long a port can be.
+            let (first, _) = text.split_once('/').unwrap_or_default();
+            prop_assume!(!first.bytes().any(|b| b.is_ascii_uppercase()));
+            prop_assume!(first.split_once(':').is_none_or(|(_, port)| port.len() <= 5));
             if let (Ok(ours), Ok(theirs)) = (&ours, &theirs) {
                 prop_assert_eq!(ours.to_string(), theirs.to_string());
             }

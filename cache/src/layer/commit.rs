@@ -92,6 +92,19 @@ impl Store {
         parents: &[Digest],
         limits: Limits,
     ) -> Result<LayerInfo, LayerError> {
+        self.unpack_over(reader, expected, parents, true, limits)
+    }
+
+    /// [`Self::unpack_within`] where `complete` says whether `parents` are all that lies below. If not, a layer that
+    /// needs more is refused with [`LayerError::NeedsParents`] or [`LayerError::UnresolvedLink`].
+    pub(crate) fn unpack_over(
+        &self,
+        reader: impl Read,
+        expected: Option<Digest>,
+        parents: &[Digest],
+        complete: bool,
+        limits: Limits,
+    ) -> Result<LayerInfo, LayerError> {
         let mut stream = Sha256Stream::new(reader);
         if let Some(diff_id) = expected
             && let Some(info) = self.layer(&diff_id)?
@@ -104,7 +117,9 @@ impl Store {
         let made = Making::new(self)?;
         fs::make_directory(&made.dir, b"fs", NewDirectory::ROOT_0755)?;
         let root = fs::open_dir_at(&made.dir, b"fs")?;
-        let done = Applier::layer(root, self.mode(), below.as_ref()).run(&mut stream, limits)?;
+        let applier = Applier::layer(root, self.mode(), below.as_ref());
+        let applier = if complete { applier } else { applier.amid_others() };
+        let done = applier.run(&mut stream, limits)?;
         // What stands behind the end of the archive is part of the diff ID.
         drain(&mut stream, limits)?;
         let (_, diff_id, tar_size) = stream.finish();

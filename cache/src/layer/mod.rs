@@ -130,6 +130,9 @@ pub enum LayerError {
         /// What it names.
         target: PathBuf,
     },
+    /// Directories of the layer are as in layers below that are not there yet; unpack again when they are.
+    #[error("the layer needs the ones below it, which are not in the store")]
+    NeedsParents,
     /// A step made a file whose name means something else in an image.
     #[error("{}: names beginning with .wh. cannot be kept in an image layer", path.display())]
     WhiteoutName {

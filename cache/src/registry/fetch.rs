@@ -17,12 +17,15 @@ use super::{Client, Progress, RegistryError};
 use crate::content::Ingest;
 use crate::digest::Digest;
 use crate::image::blobs::{KnownBlob, Origin};
-use crate::image::{Image, ImageError, ImageLayer, manifest};
+use crate::image::{Image, ImageError, ImageLayer, manifest, may_pass_later};
 use crate::layer::{self, LayerError};
 use crate::store::Store;
 
 /// Chunks (of up to a few 10 KiB) between network and unpacking.
 const QUEUE: usize = 32;
+
+/// The stack that layers belong to, lowest first.
+type Chain = Arc<[Digest]>;
 
 /// One layer to bring in.
 #[derive(Debug, Clone)]
@@ -120,23 +123,24 @@ impl Client {
         store: &Store,
         events: &Events,
     ) -> Result<(), RegistryError> {
+        let chain: Chain = Arc::from(chain);
         let permits = Arc::new(Semaphore::new(self.transport.config.parallel.max(1)));
         let mut tasks = JoinSet::new();
         for (number, job) in jobs.iter().enumerate() {
             let (client, store, events, job) = (self.clone(), store.clone(), events.clone(), job.clone());
-            let parents = parents_of(&job, chain);
+            let chain = Arc::clone(&chain);
             let permits = Arc::clone(&permits);
             tasks.spawn(async move {
                 // Never closed.
                 let _permit = permits.acquire_owned().await;
-                (number, client.fetch_one(job, parents, &store, &events).await)
+                (number, client.fetch_one(job, &chain, &store, &events).await)
             });
         }
         let mut again = Vec::new();
         while let Some(joined) = tasks.join_next().await {
             match joined.map_err(|_| RegistryError::Cancelled)? {
                 (_, Ok(())) => {}
-                // The blob is right and in the store; what it links to may only have come later.
+                // The blob is right and in the store; what it needs may only have come later.
                 (number, Err(RegistryError::Layer { source, .. })) if may_pass_later(&source) => again.push(number),
                 // Dropping the set ends the others.
                 (_, Err(error)) => return Err(error),
@@ -145,18 +149,12 @@ impl Client {
         again.sort_unstable();
         for number in again {
             let Some(job) = jobs.get(number).cloned() else { continue };
-            unpack_blob(&job, &parents_of(&job, chain), store, events).await?;
+            unpack_blob(&job, &chain, store, events).await?;
         }
         Ok(())
     }
 
-    async fn fetch_one(
-        &self,
-        job: Job,
-        parents: Vec<Digest>,
-        store: &Store,
-        events: &Events,
-    ) -> Result<(), RegistryError> {
+    async fn fetch_one(&self, job: Job, chain: &Chain, store: &Store, events: &Events) -> Result<(), RegistryError> {
         let Wanted { digest, size, .. } = job.wanted;
         let unpacked = store.layer(&job.diff_id).map_err(|source| unpacking(digest, source))?.is_some();
         let has_blob = store.content().has(&digest)? == Some(size);
@@ -166,33 +164,27 @@ impl Client {
             return Ok(());
         }
         if has_blob {
-            return unpack_blob(&job, &parents, store, events).await;
+            return unpack_blob(&job, chain, store, events).await;
         }
         if let Some(media_type) = job.foreign {
             return Err(RegistryError::ForeignLayer { digest, media_type });
         }
         let job = Job { unpack: wants_files, ..job };
-        match self.receive(&job, &parents, store, events).await {
+        match self.receive(&job, chain, store, events).await {
             // Once more from the start: what came was damaged on the way, or is a lie.
-            Err(error) if error.is_corruption() => self.receive(&job, &parents, store, events).await,
+            Err(error) if error.is_corruption() => self.receive(&job, chain, store, events).await,
             result => result,
         }
     }
 
     /// Downloads a blob and unpacks it on the way.
-    async fn receive(
-        &self,
-        job: &Job,
-        parents: &[Digest],
-        store: &Store,
-        events: &Events,
-    ) -> Result<(), RegistryError> {
+    async fn receive(&self, job: &Job, chain: &Chain, store: &Store, events: &Events) -> Result<(), RegistryError> {
         let Wanted { digest, size, .. } = job.wanted;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut progress = Progress::new(&digest, Action::Download, size, events);
         let consumer = {
-            let (job, parents, store, events) = (job.clone(), parents.to_vec(), store.clone(), events.clone());
-            tokio::task::spawn_blocking(move || consume(&job, &parents, &store, receiver, &events))
+            let (job, chain, store, events) = (job.clone(), Arc::clone(chain), store.clone(), events.clone());
+            tokio::task::spawn_blocking(move || consume(&job, &chain, &store, receiver, &events))
         };
         let mut sink = Queue(sender);
         let sent = self.download(&job.wanted, &mut sink, &mut progress).await;
@@ -207,28 +199,19 @@ impl Client {
     }
 }
 
-/// The layers below a job's.
-fn parents_of(job: &Job, chain: &[Digest]) -> Vec<Digest> {
-    chain.iter().take_while(|diff_id| **diff_id != job.diff_id).copied().collect()
-}
-
-const fn may_pass_later(error: &LayerError) -> bool {
-    matches!(error, LayerError::UnresolvedLink { .. })
-}
-
 const fn unpacking(digest: Digest, source: LayerError) -> RegistryError {
     RegistryError::Layer { digest, source }
 }
 
 /// Unpacks a layer whose blob is in the store.
-async fn unpack_blob(job: &Job, parents: &[Digest], store: &Store, events: &Events) -> Result<(), RegistryError> {
-    let (job, parents, store, events) = (job.clone(), parents.to_vec(), store.clone(), events.clone());
+async fn unpack_blob(job: &Job, chain: &Chain, store: &Store, events: &Events) -> Result<(), RegistryError> {
+    let (job, chain, store, events) = (job.clone(), Arc::clone(chain), store.clone(), events.clone());
     let work = move || {
         let Wanted { digest, size, .. } = job.wanted;
         let progress = Progress::new(&digest, Action::Extract, size, &events);
         let file = store.content().open(&digest)?;
         let plain = layer::decompress(file).map_err(|error| unpacking(digest, LayerError::Read(error)))?;
-        store.unpack(plain, Some(job.diff_id), &parents).map_err(|source| unpacking(digest, source))?;
+        store.unpack_amid(plain, job.diff_id, &chain).map_err(|source| unpacking(digest, source))?;
         progress.done();
         Ok(())
     };
@@ -238,7 +221,7 @@ async fn unpack_blob(job: &Job, parents: &[Digest], store: &Store, events: &Even
 /// The receiving end: writes the blob, unpacks it, and checks both.
 fn consume(
     job: &Job,
-    parents: &[Digest],
+    chain: &[Digest],
     store: &Store,
     chunks: mpsc::Receiver<Vec<u8>>,
     events: &Events,
@@ -249,11 +232,11 @@ fn consume(
     let unpacked = if job.unpack {
         let progress = Progress::new(&digest, Action::Extract, size, events);
         let plain = layer::decompress(&mut tee).map_err(LayerError::Read);
-        let result = plain.and_then(|plain| store.unpack(plain, Some(job.diff_id), parents));
+        let result = plain.and_then(|plain| store.unpack_amid(plain, job.diff_id, chain));
         if result.is_ok() {
             progress.done();
         }
-        result.map(drop)
+        result
     } else {
         Ok(())
     };

@@ -78,6 +78,9 @@ impl Applier<'_> {
 
     /// Directories without an entry look as they do below, where that is known.
     pub(super) fn adopt_implicit(&mut self) -> Result<(), LayerError> {
+        if !self.complete && !self.implicit.is_empty() {
+            return Err(LayerError::NeedsParents);
+        }
         let Some(below) = self.below else { return Ok(()) };
         for path in std::mem::take(&mut self.implicit) {
             let Some(found) = below.find(&path)? else { continue };

@@ -75,6 +75,8 @@ pub(crate) struct Applier<'a> {
     new_directory: NewDirectory,
     /// The layers below, for hard links into them.
     below: Option<&'a View>,
+    /// Whether `below` is all that lies below; else a layer that needs it is refused.
+    complete: bool,
     /// The parent of the last entry: (as the archive names it, opened, where it really lies).
     parent: Option<(Vec<u8>, Arc<OwnedFd>, Vec<u8>)>,
     /// Times of directories by real path, set at the end: entries made in them change them.
@@ -107,12 +109,19 @@ impl<'a> Applier<'a> {
             owner,
             new_directory,
             below,
+            complete: true,
             parent: None,
             times: BTreeMap::new(),
             implicit: BTreeSet::new(),
             buffer: vec![0; CHUNK],
             done: Extracted::default(),
         }
+    }
+
+    /// Says that layers below may still be missing.
+    pub(crate) const fn amid_others(mut self) -> Self {
+        self.complete = false;
+        self
     }
 
     /// Applies the whole archive.
