@@ -198,7 +198,7 @@ impl Drop for Registry {
     }
 }
 
-/// What a tree holds: path, kind and permissions, owner, size or target, one line each.
+/// What a tree holds: path, kind and permissions, owner, number of links, data or target, one line each.
 pub fn listing(root: &Path) -> Vec<String> {
     fn visit(root: &Path, dir: &Path, lines: &mut Vec<String>) {
         let mut entries: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -212,7 +212,9 @@ pub fn listing(root: &Path) -> Vec<String> {
                 () if metadata.is_file() => Digest::of(&std::fs::read(&path).unwrap()).hex(),
                 () => String::new(),
             };
-            lines.push(format!("{name} {mode:o} {owner} {} {detail}", metadata.nlink().min(2)));
+            // Of a directory that is the file system's own affair.
+            let links = if metadata.is_dir() { 0 } else { metadata.nlink() };
+            lines.push(format!("{name} {mode:o} {owner} {links} {detail}"));
             if metadata.is_dir() {
                 visit(root, &path, lines);
             }
@@ -220,6 +222,5 @@ pub fn listing(root: &Path) -> Vec<String> {
     }
     let mut lines = Vec::new();
     visit(root, root, &mut lines);
-    // Links of directories count what is below them.
     lines
 }

@@ -1,0 +1,601 @@
+//! Against a scripted registry that fails, lies and steals.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use lap_cache::content::ContentError;
+use lap_cache::digest::Digest;
+use lap_cache::image::{AssembleOptions, Image, ImageError, Reference};
+use lap_cache::layer::LayerError;
+use lap_cache::registry::{Login, RegistryError};
+use lap_cache::store::Store;
+use lap_solver::event::Events;
+use support::{Scratch, amd64, client, image, ready};
+
+struct Request {
+    method: String,
+    path: String,
+    headers: BTreeMap<String, String>,
+}
+
+impl Request {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+#[derive(Default, Clone)]
+struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+    /// Ends the connection after so many bytes of the body.
+    cut: Option<usize>,
+    /// Does not say how long the body is.
+    unsized_body: bool,
+}
+
+fn answer(status: u16, body: impl Into<Vec<u8>>) -> Answer {
+    Answer { status, body: body.into(), ..Answer::default() }
+}
+
+impl Answer {
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+type Script = dyn Fn(&Request, usize) -> Answer + Send + Sync;
+
+/// A server on a loopback port; its script gets each request and how often its method and path came before.
+struct Server {
+    address: String,
+    log: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Server {
+    fn start(script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let log: Arc<Mutex<Vec<Request>>> = Arc::default();
+        let (script, kept): (Arc<Script>, _) = (Arc::new(script), Arc::clone(&log));
+        // Lives as long as the test program.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (script, log) = (Arc::clone(&script), Arc::clone(&kept));
+                std::thread::spawn(move || serve(stream, &*script, &log));
+            }
+        });
+        Self { address, log }
+    }
+
+    fn count(&self, wanted: impl Fn(&Request) -> bool) -> usize {
+        self.log.lock().unwrap().iter().filter(|request| wanted(request)).count()
+    }
+}
+
+fn serve(stream: TcpStream, script: &Script, log: &Mutex<Vec<Request>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    loop {
+        // A TLS handshake: not spoken here.
+        if reader.fill_buf().map_or(true, |start| start.first().is_none_or(|byte| *byte == 0x16)) {
+            return;
+        }
+        let mut line = String::new();
+        if reader.read_line(&mut line).is_err() {
+            return;
+        }
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let (Some(method), Some(path)) = (words.next(), words.next()) else { return };
+        let mut headers = BTreeMap::new();
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).is_err() || line.trim().is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(':') {
+                headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+            }
+        }
+        let length = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        let request = Request { method, path, headers };
+        let before = {
+            let mut log = log.lock().unwrap();
+            let same = log.iter().filter(|old| (&old.method, &old.path) == (&request.method, &request.path)).count();
+            let copy = Request {
+                method: request.method.clone(),
+                path: request.path.clone(),
+                headers: request.headers.clone(),
+            };
+            log.push(copy);
+            same
+        };
+        let reply = script(&request, before);
+        let mut head = format!("HTTP/1.1 {} x\r\n", reply.status);
+        for (name, value) in &reply.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let own_length = reply.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        if reply.unsized_body {
+            head.push_str("Connection: close\r\n");
+        } else if !own_length {
+            head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
+        }
+        head.push_str("\r\n");
+        let body = if request.method == "HEAD" { &[][..] } else { &reply.body[..] };
+        let sent = &body[..reply.cut.unwrap_or(body.len()).min(body.len())];
+        if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(sent)).is_err() {
+            return;
+        }
+        if reply.cut.is_some() || reply.unsized_body || own_length {
+            return;
+        }
+    }
+}
+
+/// The honest documents and blobs of an image, by path.
+#[derive(Clone)]
+struct Shelf {
+    image: Image,
+    blobs: BTreeMap<String, Vec<u8>>,
+}
+
+impl Shelf {
+    fn of(store: &Store) -> Self {
+        let image = image(store, &AssembleOptions::default());
+        let mut blobs = BTreeMap::new();
+        blobs.insert(format!("/v2/app/blobs/{}", image.id()), image.raw_config.clone());
+        for layer in &image.layers {
+            let bytes = store.content().read(&layer.digest, u64::MAX).unwrap();
+            blobs.insert(format!("/v2/app/blobs/{}", layer.digest), bytes);
+        }
+        Self { image, blobs }
+    }
+
+    /// Path of the large layer.
+    fn big(&self) -> String {
+        format!("/v2/app/blobs/{}", self.image.layers[0].digest)
+    }
+
+    /// What an honest registry answers.
+    fn honest(&self, request: &Request) -> Answer {
+        let manifests = ["/v2/app/manifests/1".to_owned(), format!("/v2/app/manifests/{}", self.image.digest())];
+        if manifests.contains(&request.path) {
+            let media_type = self.image.descriptor.media_type().to_string();
+            return answer(200, self.image.raw_manifest.clone()).with("Content-Type", media_type);
+        }
+        let Some(blob) = self.blobs.get(&request.path) else { return answer(404, "{}") };
+        match request.header("range").strip_prefix("bytes=").and_then(|range| range.trim_end_matches('-').parse().ok())
+        {
+            Some(start) => {
+                let start: usize = start;
+                let range = format!("bytes {start}-{}/{}", blob.len() - 1, blob.len());
+                answer(206, blob[start..].to_vec()).with("Content-Range", range)
+            }
+            None => answer(200, blob.clone()),
+        }
+    }
+}
+
+fn name(server: &Server) -> Reference {
+    format!("{}/app:1", server.address).parse().unwrap()
+}
+
+/// Pulls from a server that answers `script`, which gets the shelf; returns what came of it, and the server.
+async fn pull(
+    shelf: &Shelf,
+    script: impl Fn(&Shelf, &Request, usize) -> Answer + Send + Sync + 'static,
+) -> (Result<Image, RegistryError>, Server, Store, Scratch) {
+    let scratch = Scratch::new();
+    let store = scratch.store("pulled");
+    let copy = shelf.clone();
+    let server = Server::start(move |request, before| script(&copy, request, before));
+    let result = client(|_| {}).pull(&name(&server), &amd64(), &store, &Events::none()).await;
+    if result.is_err() {
+        assert!(store.names().unwrap().is_empty(), "a failed pull leaves no name");
+    }
+    (result, server, store, scratch)
+}
+
+fn has(store: &Store, digest: &Digest) -> bool {
+    store.content().has(digest).unwrap().is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passing_faults_are_got_over() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let shelf = Shelf::of(&scratch.store("a"));
+    type Fault = fn(&Shelf, &Request, usize) -> Option<Answer>;
+    let faults: [(&str, Fault); 9] = [
+        ("nothing", |_, _, _| None),
+        ("429 twice", |_, _, before| (before < 2).then(|| answer(429, "").with("Retry-After", "0"))),
+        ("429 with a date", |_, _, before| {
+            (before < 1).then(|| answer(429, "").with("Retry-After", "Wed, 21 Oct 2099 07:28:00 GMT"))
+        }),
+        ("503 three times", |_, _, before| (before < 3).then(|| answer(503, "<html>busy</html>"))),
+        ("cut, then a range", |shelf, request, before| {
+            (request.path == shelf.big() && before < 3).then(|| {
+                let honest = shelf.honest(request);
+                Answer { cut: Some(honest.body.len() / 3), ..honest }
+            })
+        }),
+        ("cut, then the whole", |shelf, request, before| {
+            (request.path == shelf.big()).then(|| {
+                let whole = answer(200, shelf.blobs[&request.path].clone());
+                Answer { cut: (before < 2).then_some(100_000 * (before + 1)), ..whole }
+            })
+        }),
+        ("cut at the first byte", |shelf, request, before| {
+            (request.path == shelf.big() && before < 2).then(|| Answer { cut: Some(0), ..shelf.honest(request) })
+        }),
+        ("a wrong range once", |shelf, request, before| match before {
+            0 if request.path == shelf.big() => Some(Answer { cut: Some(1000), ..shelf.honest(request) }),
+            1 if request.path == shelf.big() => Some(answer(206, "xyz").with("Content-Range", "bytes 5000-5002/9999")),
+            _ => None,
+        }),
+        ("a flipped byte once", |shelf, request, before| {
+            (request.path == shelf.big() && before < 1).then(|| {
+                let mut honest = shelf.honest(request);
+                honest.body[5000] ^= 1;
+                honest
+            })
+        }),
+    ];
+    for (what, fault) in faults {
+        let (result, _server, store, _scratch) = pull(&shelf, move |shelf, request, before| {
+            fault(shelf, request, before).unwrap_or_else(|| shelf.honest(request))
+        })
+        .await;
+        let image = result.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert_eq!(image.digest(), shelf.image.digest(), "{what}");
+        assert!(store.missing_layers(&image).unwrap().is_empty() && store.missing_blobs(&image).unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lies_about_blobs_are_noticed_and_nothing_is_kept() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let shelf = Shelf::of(&scratch.store("a"));
+    type Lie = fn(Answer) -> Answer;
+    let lies: [(&str, Lie); 7] = [
+        ("other bytes", |mut honest| {
+            honest.body.fill(7);
+            honest
+        }),
+        ("longer", |mut honest| {
+            honest.body.push(0);
+            honest
+        }),
+        ("longer, and it does not say so", |mut honest| {
+            honest.body.extend([0; 100_000]);
+            Answer { unsized_body: true, ..honest }
+        }),
+        ("shorter", |mut honest| {
+            honest.body.pop();
+            honest
+        }),
+        ("shorter for ever", |honest| Answer { cut: Some(0), ..honest }),
+        ("an impossible length", |honest| honest.with("Content-Length", "9223372036854775808")),
+        ("an error page", |_| answer(200, "<html>please log in</html>")),
+    ];
+    for (what, lie) in lies {
+        let (result, server, store, _scratch) = pull(&shelf, move |shelf, request, _| {
+            let honest = shelf.honest(request);
+            if request.path == shelf.big() { lie(honest) } else { honest }
+        })
+        .await;
+        let error = result.expect_err(what);
+        assert!(!has(&store, &shelf.image.layers[0].digest), "{what}");
+        assert!(store.layer(&shelf.image.layers[0].diff_id).unwrap().is_none() || what == "longer", "{what}");
+        let tries = server.count(|request| request.path == shelf.big());
+        assert!(tries <= 8, "{what}: {tries} tries, {error}");
+        let fits = match &error {
+            RegistryError::WrongSize { .. } | RegistryError::BrokenOff { .. } | RegistryError::Unreachable { .. } => {
+                true
+            }
+            RegistryError::Content(ContentError::WrongDigest { .. }) => what == "other bytes",
+            _ => false,
+        };
+        assert!(fits, "{what}: {error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_in_doubt_are_refused() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let shelf = Shelf::of(&scratch.store("a"));
+    let honest: serde_json::Value = serde_json::from_slice(&shelf.image.raw_manifest).unwrap();
+    let changed = |change: fn(&mut serde_json::Value)| {
+        let mut document = honest.clone();
+        change(&mut document);
+        document.to_string().into_bytes()
+    };
+    let manifest = "application/vnd.oci.image.manifest.v1+json";
+    let documents: Vec<(&str, &'static str, Vec<u8>)> = vec![
+        ("both kinds", manifest, changed(|it| it["manifests"] = serde_json::json!([]))),
+        ("another type", "application/vnd.oci.image.index.v1+json", changed(|_| ())),
+        ("schema 1", "application/vnd.docker.distribution.manifest.v1+prettyjws", b"{\"schemaVersion\":1}".to_vec()),
+        ("size 0", manifest, changed(|it| it["layers"][0]["size"] = 0.into())),
+        ("negative size", manifest, changed(|it| it["layers"][0]["size"] = (-1).into())),
+        ("huge size", manifest, changed(|it| it["layers"][0]["size"] = (u64::MAX / 2).into())),
+        ("a layer less", manifest, changed(|it| drop(it["layers"].as_array_mut().unwrap().pop()))),
+        ("config as layer", manifest, changed(|it| it["config"] = it["layers"][0].clone())),
+        ("layers swapped", manifest, changed(|it| it["layers"].as_array_mut().unwrap().swap(0, 1))),
+        (
+            "foreign layer",
+            manifest,
+            changed(|it| {
+                it["layers"][0]["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".into();
+            }),
+        ),
+        ("null", manifest, b"null".to_vec()),
+        ("endless", manifest, vec![b' '; 5 << 20]),
+        ("deep", manifest, b"[".repeat(100_000)),
+    ];
+    for (what, media_type, body) in documents {
+        let (result, _server, store, _scratch) = pull(&shelf, move |shelf, request, _| match request.path.as_str() {
+            "/v2/app/manifests/1" => answer(200, body.clone()).with("Content-Type", media_type),
+            _ => shelf.honest(request),
+        })
+        .await;
+        let error = result.expect_err(what);
+        match what {
+            "layers swapped" => {
+                assert!(
+                    matches!(error, RegistryError::Layer { source: LayerError::WrongDiffId { .. }, .. }),
+                    "{error:?}"
+                );
+                assert!(store.layers().unwrap().is_empty());
+            }
+            "foreign layer" => assert!(matches!(error, RegistryError::ForeignLayer { .. }), "{error:?}"),
+            "a layer less" => {
+                assert!(matches!(error, RegistryError::Image(ImageError::LayerCount { .. })), "{error:?}");
+            }
+            "endless" => assert!(matches!(error, RegistryError::TooLarge { .. }), "{error:?}"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_is_what_it_says() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let shelf = Shelf::of(&scratch.store("a"));
+    let server = {
+        let shelf = shelf.clone();
+        // Whatever manifest is asked for, this one comes, with a header that says what was asked for.
+        Server::start(move |request, _| match request.path.strip_prefix("/v2/app/manifests/") {
+            Some(asked) => answer(200, shelf.image.raw_manifest.clone()).with("Docker-Content-Digest", asked),
+            None => shelf.honest(request),
+        })
+    };
+    let store = scratch.store("b");
+    let other: Reference = format!("{}/app@{}", server.address, Digest::of(b"other")).parse().unwrap();
+    let result = client(|_| {}).pull(&other, &amd64(), &store, &Events::none()).await;
+    assert!(matches!(result, Err(RegistryError::WrongDigest { .. })), "{result:?}");
+    let right: Reference = format!("{}/app@{}", server.address, shelf.image.digest()).parse().unwrap();
+    let client = client(|_| {});
+    client.pull(&right, &amd64(), &store, &Events::none()).await.unwrap();
+    // What is pinned and here asks nobody.
+    let before = server.count(|_| true);
+    client.pull(&right, &amd64(), &store, &Events::none()).await.unwrap();
+    assert_eq!(server.count(|_| true), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn indexes_lead_to_the_platform_and_not_in_circles() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let shelf = Shelf::of(&scratch.store("a"));
+    let entry = |digest: String, size: usize, architecture: &str| {
+        serde_json::json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": size,
+            "platform": {"os": "linux", "architecture": architecture}})
+    };
+    let ours = |architecture| entry(shelf.image.digest().to_string(), shelf.image.raw_manifest.len(), architecture);
+    let index = |entries: Vec<serde_json::Value>| {
+        serde_json::json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries})
+            .to_string()
+            .into_bytes()
+    };
+    let nested = |depth: usize| {
+        let mut documents = vec![index(vec![ours("amd64")])];
+        for _ in 0..depth {
+            let inner = documents.last().unwrap();
+            let mut link = entry(Digest::of(inner).to_string(), inner.len(), "amd64");
+            link["mediaType"] = "application/vnd.oci.image.index.v1+json".into();
+            documents.push(index(vec![link]));
+        }
+        documents
+    };
+    for (what, documents, fits) in [
+        ("plain", vec![index(vec![ours("arm64"), ours("amd64")])], true),
+        ("only others", vec![index(vec![ours("s390x")])], false),
+        ("empty", vec![index(Vec::new())], false),
+        ("index of an index", nested(1), true),
+        ("a hundred deep", nested(100), false),
+    ] {
+        let (result, _server, _store, _scratch) = pull(&shelf, move |shelf, request, _| {
+            if request.path == "/v2/app/manifests/1" {
+                return answer(200, documents.last().unwrap().clone());
+            }
+            let asked = documents.iter().find(|it| request.path.ends_with(&Digest::of(it).to_string()));
+            asked.map_or_else(|| shelf.honest(request), |bytes| answer(200, bytes.clone()))
+        })
+        .await;
+        assert_eq!(result.is_ok(), fits, "{what}: {result:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_stay_with_their_registry() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let shelf = Shelf::of(&scratch.store("a"));
+    // Another host, as far as a login is concerned: another port.
+    let thief = {
+        let shelf = shelf.clone();
+        Server::start(move |request, _| {
+            let there = Request { method: String::new(), path: request.path.clone(), headers: BTreeMap::new() };
+            match shelf.honest(&there) {
+                found if found.status == 200 => found,
+                _ => answer(401, "").with("WWW-Authenticate", "Basic realm=x"),
+            }
+        })
+    };
+    let login = |server: &Server| {
+        let login = Login::Password { username: "me".into(), password: "secret".into() };
+        let address = server.address.clone();
+        client(move |config| drop(config.credentials.given.insert(address, login)))
+    };
+    let guarded = |request: &Request, honest: Answer| match request.header("authorization") {
+        // me:secret
+        "Basic bWU6c2VjcmV0" => honest,
+        _ => answer(401, "").with("WWW-Authenticate", "Basic realm=x"),
+    };
+    for (what, fits) in
+        [("to a copy", true), ("to a 401", false), ("to a file", false), ("to nowhere", false), ("in circles", false)]
+    {
+        let (shelf, target) = (shelf.clone(), thief.address.clone());
+        let server = Server::start(move |request, _| {
+            let honest = shelf.honest(request);
+            let location = match what {
+                _ if !request.path.contains("/blobs/") => return guarded(request, honest),
+                "to a copy" => format!("http://{target}{}", request.path),
+                "to a 401" => format!("http://{target}/elsewhere"),
+                "to a file" => "file:///etc/shadow".to_owned(),
+                "to nowhere" => String::new(),
+                _ => request.path.clone(),
+            };
+            guarded(request, answer(307, "").with("Location", location))
+        });
+        let store = scratch.store(&what.replace(' ', "-"));
+        let result = login(&server).pull(&name(&server), &amd64(), &store, &Events::none()).await;
+        assert_eq!(result.is_ok(), fits, "{what}: {result:?}");
+    }
+    assert!(thief.count(|_| true) > 0);
+    assert_eq!(thief.count(|request| !request.header("authorization").is_empty()), 0, "the login went elsewhere");
+
+    // A token server that is not the registry's.
+    let server = Server::start(|_, _| {
+        answer(401, "").with("WWW-Authenticate", r#"Bearer realm="http://tokens.evil.example/",service="x""#)
+    });
+    let result = login(&server).pull(&name(&server), &amd64(), &scratch.store("realm"), &Events::none()).await;
+    assert!(matches!(result, Err(RegistryError::Realm { .. })), "{result:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_fetched_and_renewed() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let store = scratch.store("a");
+    let shelf = Shelf::of(&store);
+    let tokens = Server::start(|request, before| {
+        assert_eq!(request.header("authorization"), "Basic bWU6c2VjcmV0");
+        let pairs = ["service=registry", "scope=repository%3Aapp%3Apull", "account=me"];
+        assert!(pairs.iter().all(|pair| request.path.contains(pair)), "{}", request.path);
+        answer(200, format!(r#"{{"token":"T{before}","expires_in":300}}"#))
+    });
+    let realm = tokens.address.clone();
+    let server = {
+        let shelf = shelf.clone();
+        Server::start(move |request, _| {
+            // Manifests take the first token, blobs only the second: it has run out meanwhile.
+            let wanted = if request.path.contains("/blobs/") { "Bearer T1" } else { "Bearer T0" };
+            if request.header("authorization") == wanted {
+                return shelf.honest(request);
+            }
+            let challenge =
+                format!(r#"Bearer realm="http://{realm}/token",service="registry",scope="repository:app:pull""#);
+            answer(401, "").with("WWW-Authenticate", challenge)
+        })
+    };
+    let address = server.address.clone();
+    let login = Login::Password { username: "me".into(), password: "secret".into() };
+    let client = client(move |config| drop(config.credentials.given.insert(address, login)));
+    client.resolve(&name(&server), &amd64(), &scratch.store("b"), &Events::none()).await.unwrap();
+    assert_eq!(tokens.count(|_| true), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_survive_a_registry_that_forgets() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let store = scratch.store("a");
+    let image = image(&store, &AssembleOptions::default());
+    for (what, fits) in [
+        ("relative location", true),
+        ("session lost", true),
+        ("500 on the upload", true),
+        ("lying HEAD", true),
+        ("no location", false),
+        ("never", false),
+        ("other digest", false),
+    ] {
+        let digest = image.digest().to_string();
+        let server = Server::start(move |request, before| {
+            let path = request.path.split('?').next().unwrap_or_default();
+            match (request.method.as_str(), path) {
+                ("HEAD", _) if what == "lying HEAD" => answer(200, ""),
+                ("HEAD", _) => answer(404, ""),
+                ("POST", _) if what == "no location" => answer(202, ""),
+                ("POST", _) => answer(202, "").with("Location", "/v2/app/blobs/uploads/some?state=a%2Bb"),
+                ("PUT", "/v2/app/blobs/uploads/some") => {
+                    assert!(request.path.contains("state=a%2Bb&digest=sha256%3A"), "{}", request.path);
+                    match what {
+                        "session lost" if before < 1 => {
+                            answer(404, r#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"gone"}]}"#)
+                        }
+                        "500 on the upload" if before < 2 => answer(500, ""),
+                        "never" => answer(500, ""),
+                        _ => answer(201, ""),
+                    }
+                }
+                ("PUT", "/v2/app/manifests/1") if what == "lying HEAD" && before < 1 => {
+                    answer(400, r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown"}]}"#)
+                }
+                ("PUT", "/v2/app/manifests/1") => {
+                    let theirs = if what == "other digest" { Digest::of(b"other").to_string() } else { digest.clone() };
+                    answer(201, "").with("Docker-Content-Digest", theirs)
+                }
+                _ => answer(404, ""),
+            }
+        });
+        let result = client(|_| {}).push(&store, &image, &name(&server), &Events::none()).await;
+        assert_eq!(result.is_ok(), fits, "{what}: {result:?}");
+        if what == "lying HEAD" {
+            assert_eq!(server.count(|request| request.path.contains("digest=")), 3);
+        }
+    }
+}
