@@ -53,6 +53,9 @@ impl Applier<'_> {
             path: fs::bytes_path(&entry.path).to_owned(),
             target: fs::bytes_path(target).to_owned(),
         };
+        if !self.complete {
+            return Err(LayerError::NeedsParents);
+        }
         let below = self.below.ok_or_else(unresolved)?;
         let found = below.find(target)?.ok_or_else(unresolved)?;
         let (metadata, _) = below.metadata(&found)?;
