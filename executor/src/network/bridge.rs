@@ -36,24 +36,24 @@ pub(crate) fn ensure(locked: &Locked<'_>, state: &mut State) -> Result<(Link, Ve
         }
     }
     let _host = HostLock::take()?;
-    remove_parts(locked, state, &mut socket)?;
+    remove_parts(locked, state, &mut socket, &[])?;
     match make(locked, state, &mut socket) {
         Ok(made) => Ok(made),
         Err(error) => {
             // The first error is the one to report; what cannot be undone now stays in the state for the next.
-            drop(remove_parts(locked, state, &mut socket));
+            drop(remove_parts(locked, state, &mut socket, &[]));
             Err(error)
         }
     }
 }
 
-/// Removes the bridge and undoes all that was done for it.
-pub(crate) fn remove(locked: &Locked<'_>, state: &mut State) -> Result<(), NetworkError> {
-    if state.bridge.is_none() {
+/// Removes the bridge and undoes all that was done for it; with it go the links `others`.
+pub(crate) fn remove(locked: &Locked<'_>, state: &mut State, others: &[String]) -> Result<(), NetworkError> {
+    if state.bridge.is_none() && others.is_empty() {
         return Ok(());
     }
     let _host = HostLock::take()?;
-    remove_parts(locked, state, &mut namespace::open_route_socket()?)
+    remove_parts(locked, state, &mut namespace::open_route_socket()?, others)
 }
 
 fn make(locked: &Locked<'_>, state: &mut State, socket: &mut Socket) -> Result<(Link, Vec<Notice>), NetworkError> {
@@ -122,8 +122,14 @@ fn create_link(
     Err(NetworkError::NoFreeName { last: LAST_NUMBER })
 }
 
-fn remove_parts(locked: &Locked<'_>, state: &mut State, socket: &mut Socket) -> Result<(), NetworkError> {
-    let Some(bridge) = state.bridge.clone() else { return Ok(()) };
+fn remove_parts(
+    locked: &Locked<'_>,
+    state: &mut State,
+    socket: &mut Socket,
+    others: &[String],
+) -> Result<(), NetworkError> {
+    let others = others.iter().map(String::as_str);
+    let Some(bridge) = state.bridge.clone() else { return link::delete(socket, others) };
     if bridge.phase == Phase::Up {
         state.bridge = Some(Bridge { phase: Phase::Unsettled, ..bridge.clone() });
         locked.write(state)?;
@@ -138,9 +144,7 @@ fn remove_parts(locked: &Locked<'_>, state: &mut State, socket: &mut Socket) -> 
         nat::remove(&mut rules, &bridge.name)?;
     }
     switch_off(socket, &bridge)?;
-    if found.is_some() {
-        link::delete(socket, &bridge.name)?;
-    }
+    link::delete(socket, found.iter().map(|link| link.name.as_str()).chain(others))?;
     state.bridge = None;
     locked.write(state)
 }

@@ -47,14 +47,17 @@ impl Leases {
         Ok(notices)
     }
 
-    /// Ends one [`Leases::hold`] of this process.
-    pub(crate) fn let_go(&self) -> Result<(), NetworkError> {
+    /// Ends one [`Leases::hold`] of this process, and gives back its last addresses in the same go.
+    pub(crate) fn let_go(&self, addresses: &[Ipv4Addr]) -> Result<(), NetworkError> {
         let (locked, mut state) = self.begin()?;
         let this = Owner::this()?;
         if let Some(position) = state.holders.iter().position(|owner| *owner == this) {
             state.holders.swap_remove(position);
         }
-        settle(&locked, state)
+        let mut own = addresses.to_vec();
+        own.retain(|address| state.leases.get(address) == Some(&this));
+        state.leases.retain(|address, _| !own.contains(address));
+        settle(&locked, state, &own)
     }
 
     /// Takes an address for this process.
@@ -73,15 +76,15 @@ impl Leases {
         Ok(Lease { address, subnet, mtu, bridge: link.index })
     }
 
-    /// Gives an address of this process back and removes its veth pair.
-    pub(crate) fn give_back(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
-        // First the link, then the lease: nobody may get the address while it is still in use.
-        link::delete(&mut namespace::open_route_socket()?, &outer_name(address))?;
+    /// Gives addresses of this process back and removes their veth pairs.
+    pub(crate) fn give_back(&self, addresses: &[Ipv4Addr]) -> Result<(), NetworkError> {
+        // First the links, then the leases: nobody may get an address while it is still in use. Without the lock, for
+        // it takes a while.
+        delete_links(addresses)?;
         let (locked, mut state) = self.begin()?;
-        if state.leases.get(&address) == Some(&Owner::this()?) {
-            state.leases.remove(&address);
-        }
-        settle(&locked, state)
+        let this = Owner::this()?;
+        state.leases.retain(|address, owner| *owner != this || !addresses.contains(address));
+        settle(&locked, state, &[])
     }
 
     /// Makes another process the owner of an address of this one.
@@ -102,7 +105,7 @@ impl Leases {
         let this = Owner::this()?;
         let subnet = state.bridge.as_ref().map(|bridge| bridge.subnet);
         let owned = state.leases.get(&address) == Some(&this);
-        settle(&locked, state)?;
+        settle(&locked, state, &[])?;
         subnet.filter(|_| owned).ok_or(NetworkError::NotLeased { address, pid: this.pid })
     }
 
@@ -112,7 +115,7 @@ impl Leases {
             return Ok(());
         }
         let (locked, state) = self.begin()?;
-        settle(&locked, state)
+        settle(&locked, state, &[])
     }
 
     /// Locks and reads the state, without the dead.
@@ -120,21 +123,26 @@ impl Leases {
         let locked = self.directory.lock()?;
         let mut state = locked.read()?;
         let dead = state.forget_dead();
-        if !dead.is_empty() {
-            let mut socket = namespace::open_route_socket()?;
-            for address in dead {
-                link::delete(&mut socket, &outer_name(address))?;
-            }
-        }
+        delete_links(&dead)?;
         Ok((locked, state))
     }
 }
 
-/// Writes the state, or removes everything if nobody needs it any more.
-fn settle(locked: &Locked<'_>, mut state: State) -> Result<(), NetworkError> {
+/// Writes the state, or removes everything if nobody needs it any more; and removes the veth pairs of `left`.
+fn settle(locked: &Locked<'_>, mut state: State, left: &[Ipv4Addr]) -> Result<(), NetworkError> {
     if !state.is_unused() {
+        delete_links(left)?;
         return locked.write(&state);
     }
-    bridge::remove(locked, &mut state)?;
+    let left: Vec<_> = left.iter().copied().map(outer_name).collect();
+    bridge::remove(locked, &mut state, &left)?;
     locked.remove()
+}
+
+fn delete_links(addresses: &[Ipv4Addr]) -> Result<(), NetworkError> {
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = addresses.iter().copied().map(outer_name).collect();
+    link::delete(&mut namespace::open_route_socket()?, names.iter().map(String::as_str))
 }

@@ -30,6 +30,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 pub use self::dns::{ResolvConf, host_resolv_conf, resolv_conf};
 pub use self::error::NetworkError;
@@ -44,6 +45,9 @@ pub use self::subnet::Subnet;
 const INNER: &str = "eth0";
 /// How many namespaces are made ahead at most: each costs the kernel some milliseconds even if nobody takes it.
 const MOST_PREPARED: usize = 4;
+
+/// How long an address may wait for others to be given back with it.
+const GATHERING: Duration = Duration::from_millis(30);
 
 /// A handle on the default bridge network of a run directory.
 ///
@@ -245,10 +249,16 @@ impl Shared {
     fn activate(&self) -> Result<(), NetworkError> {
         let mut active = lock(&self.active);
         if active.is_none() {
+            let notices = self.leases.hold()?;
             let (leaving, left) = mpsc::channel();
             let leases = Arc::clone(&self.leases);
-            let cleaner = namespace::on_own_thread(move || clean(&leases, &left))?;
-            let notices = self.leases.hold()?;
+            let cleaner = match namespace::on_own_thread(move || clean(&leases, &left)) {
+                Ok(cleaner) => cleaner,
+                Err(error) => {
+                    drop(self.leases.let_go(&[]));
+                    return Err(error);
+                }
+            };
             *active = Some(Active { notices, leaving, cleaner });
         }
         Ok(())
@@ -271,9 +281,8 @@ impl Drop for Inner {
         }
         if let Some(Active { leaving, cleaner, .. }) = lock(&self.shared.active).take() {
             drop(leaving);
-            // Errors here have nobody to go to; the state file still names what is left, for the next process.
+            // Errors have nobody to go to here; the state file still names what is left, for the next process.
             drop(cleaner.join());
-            drop(self.shared.leases.let_go());
         }
     }
 }
@@ -313,14 +322,31 @@ fn connect(
     link::add_default_route(&mut inside, index, lease.subnet.gateway())
 }
 
-/// Gives back what is left, until nothing can come any more.
+/// Gives back what is left until nothing can come any more, then lets go of the bridge.
+///
+/// Waits a moment after each first one for others: removing twenty takes as long as one, and the last ones go with the
+/// bridge.
 fn clean(leases: &Leases, left: &mpsc::Receiver<Ipv4Addr>) -> Result<(), NetworkError> {
     let mut result = Ok(());
-    for address in left {
-        let given_back = leases.give_back(address);
+    let mut batch = Vec::new();
+    while let Ok(first) = left.recv() {
+        batch.push(first);
+        let until = Instant::now() + GATHERING;
+        let end = loop {
+            match left.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(next) => batch.push(next),
+                Err(end) => break end,
+            }
+        };
+        if end == mpsc::RecvTimeoutError::Disconnected {
+            break;
+        }
+        let given_back = leases.give_back(&batch);
         result = result.and(given_back);
+        batch.clear();
     }
-    result
+    let let_go = leases.let_go(&batch);
+    result.and(let_go)
 }
 
 /// A panic of another thread leaves these lists whole.
