@@ -325,6 +325,28 @@ fn death_at_any_moment_leaves_what_can_be_reclaimed() {
 }
 
 #[test]
+fn a_handle_that_let_go_can_be_used_again() {
+    on_a_host(|| {
+        let (directory, world) = (tempfile::tempdir().unwrap(), outside_world());
+        let before = host_state();
+        let network = Network::open(directory.path()).unwrap();
+        network.prepare();
+        let first = network.attach().unwrap();
+        network.prepare();
+        network.let_go();
+        connect(&world, Ipv4Addr::new(198, 51, 100, 2), first.namespace());
+        drop(first);
+        assert_eq!(host_state(), before, "the last one took everything along");
+        let again = network.attach().unwrap();
+        connect(&world, Ipv4Addr::new(198, 51, 100, 2), again.namespace());
+        network.let_go();
+        network.let_go();
+        drop((again, network));
+        assert_eq!(host_state(), before);
+    });
+}
+
+#[test]
 fn flushed_rules_come_back() {
     on_a_host(|| {
         if Command::new("nft").arg("-v").output().is_err() {
