@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,25 +33,36 @@ struct Streams {
 pub(super) fn spawn(spec: Spec) -> Result<Running, SandboxError> {
     let group = Group::create(spec.cgroup_parent.as_deref(), &group_name(), &spec.limits)?;
     let procs = group.procs().map_err(|source| os("open cgroup.procs", source))?;
-    let flags = SocketFlags::CLOEXEC;
-    let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-        .map_err(|error| os("socketpair", error.into()))?;
     let numbers = procs.iter().map(AsRawFd::as_raw_fd).collect();
-    let plan = Plan::new(&spec, host(), theirs.as_raw_fd(), numbers)?;
-    let memory = plan.to_memory().map_err(|source| os("hand the plan over", source))?;
-    let (streams, stdio) = streams(&spec.stdio).map_err(|error| os("make pipes", error.into()))?;
-
     let mut namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     if matches!(spec.network, NetworkSetup::None) {
         namespaces |= libc::CLONE_NEWNET;
     }
+    let upper = spec.rootfs.upper.clone();
+    start(|status| Plan::new(&spec, host(), status, numbers), namespaces, &spec.stdio, group, upper)
+}
+
+/// Starts the init with a plan that is made for its status socket.
+pub(super) fn start(
+    plan: impl FnOnce(RawFd) -> Result<Plan, SandboxError>,
+    namespaces: i32,
+    stdio: &Stdio,
+    group: Group,
+    upper: Option<PathBuf>,
+) -> Result<Running, SandboxError> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(|error| os("socketpair", error.into()))?;
+    let plan = plan(theirs.as_raw_fd())?;
+    let memory = plan.to_memory().map_err(|source| os("hand the plan over", source))?;
+    let (streams, numbers) = streams(stdio).map_err(|error| os("make pipes", error.into()))?;
     let mut keep = plan.descriptors();
     keep.push(memory.as_raw_fd());
     let number = CString::new(memory.as_raw_fd().to_string()).unwrap_or_default();
     let name = CString::new(INIT_NAME).unwrap_or_default();
-    let spawned = sys::spawn_self(own_program()?.as_fd(), &[name, number], namespaces, stdio, &keep)
+    let spawned = sys::spawn_self(own_program()?.as_fd(), &[name, number], namespaces, numbers, &keep)
         .map_err(|error| os(&error.call, error.source))?;
-    drop((theirs, memory, procs));
+    drop((theirs, memory));
 
     let Streams { inside, stdin, stdout, stderr } = streams;
     drop(inside);
@@ -63,7 +75,7 @@ pub(super) fn spawn(spec: Spec) -> Result<Running, SandboxError> {
         terminal: None,
         status: ours,
         group,
-        upper: spec.rootfs.upper.clone(),
+        upper,
         created: Vec::new(),
         exit: None,
     };
@@ -170,6 +182,6 @@ fn streams(stdio: &Stdio) -> Result<(Streams, [RawFd; 3]), rustix::io::Errno> {
     Ok((streams, numbers))
 }
 
-fn os(what: &str, source: std::io::Error) -> SandboxError {
+pub(super) fn os(what: &str, source: std::io::Error) -> SandboxError {
     SandboxError::Os { what: what.to_owned(), source }
 }

@@ -5,21 +5,24 @@
 
 pub(crate) mod caps;
 pub(crate) mod cgroup;
+mod enter;
 mod error;
 pub(crate) mod init;
 pub(crate) mod launch;
 pub(crate) mod plan;
+mod pump;
 mod running;
 pub(crate) mod seccomp;
 mod spec;
 pub(crate) mod status;
-pub(crate) mod user;
 
 use std::os::fd::OwnedFd;
 
 use rustix::process::Signal;
 
+pub(crate) use enter::{Enter, enter};
 pub use error::{Failure, FailureKind, SandboxError};
+pub use pump::resize;
 pub use running::{Exit, Killer, Running};
 pub use spec::{
     EtcFiles, Init, Limits, MountSource, NetworkSetup, Rlimit, Rootfs, SandboxMount, Security, Spec, Stdio,

@@ -8,7 +8,6 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
-use super::seccomp::Instruction;
 use super::spec::{Init, MountSource, NetworkSetup, Rlimit, Rootfs, Security, Spec, Stdio};
 use super::{SandboxError, caps};
 
@@ -21,8 +20,10 @@ pub(crate) struct Plan {
     pub(crate) actions: Vec<Action>,
     /// What runs in the end.
     pub(crate) command: Command,
-    /// Whether the init stays process 1.
+    /// Whether the init stays, as the parent of the command.
     pub(crate) reaper: bool,
+    /// Whether it runs the command in somebody else's namespaces, which do not end with it.
+    pub(crate) guest: bool,
     /// Bytes that actions refer to; not part of the JSON.
     #[serde(skip)]
     pub(crate) blobs: Vec<u8>,
@@ -31,8 +32,12 @@ pub(crate) struct Plan {
 /// One act of the init.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Action {
-    /// Write ourselves into these `cgroup.procs` files, then make a control group namespace.
+    /// Write ourselves into these `cgroup.procs` files.
     JoinCgroups(Vec<RawFd>),
+    /// Make these control groups the root of what is seen.
+    CgroupNamespace,
+    /// Enter all namespaces of a process; what is forked then is in its pid namespace.
+    JoinNamespaces(RawFd),
     /// Enter this network namespace.
     JoinNetwork(RawFd),
     /// Switch loopback on.
@@ -123,6 +128,8 @@ pub(crate) struct Command {
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<String>,
     pub(crate) cwd: String,
+    /// Whether a missing working directory is made.
+    pub(crate) create_cwd: bool,
     pub(crate) user: String,
     pub(crate) groups: Vec<String>,
     pub(crate) capabilities: u64,
@@ -177,12 +184,8 @@ impl Plan {
             caps::resolve(&["ALL".to_owned()], &[])?
         };
         let mut blobs = Vec::new();
-        let filter = walls.then(|| {
-            let bytes: Vec<u8> =
-                super::seccomp::filter(capabilities).iter().flat_map(|one| Instruction::to_bytes(*one)).collect();
-            store(&mut blobs, &bytes)
-        });
-        let mut actions = vec![Action::JoinCgroups(cgroups)];
+        let filter = walls.then(|| store_filter(&mut blobs, capabilities));
+        let mut actions = vec![Action::JoinCgroups(cgroups), Action::CgroupNamespace];
         match &spec.network {
             NetworkSetup::Host => {}
             NetworkSetup::None => actions.push(Action::LoopbackUp),
@@ -238,6 +241,7 @@ impl Plan {
                 args: spec.args.clone(),
                 env: last_of_each_name(&spec.env),
                 cwd: spec.cwd.clone(),
+                create_cwd: true,
                 user: spec.user.clone(),
                 groups: spec.groups.clone(),
                 capabilities,
@@ -251,6 +255,7 @@ impl Plan {
                 own_stdio: matches!(spec.stdio, Stdio::Pipes { .. } | Stdio::Pty { .. }),
             },
             reaper: spec.init == Init::Reaper,
+            guest: false,
             blobs,
         })
     }
@@ -266,10 +271,23 @@ impl Plan {
         for action in &self.actions {
             match action {
                 Action::JoinCgroups(fds) => all.extend(fds),
-                Action::JoinNetwork(fd) | Action::Mount(PlannedMount { source: PlannedSource::Fd { fd, .. }, .. }) => {
-                    all.push(*fd)
-                }
-                _ => {}
+                Action::JoinNamespaces(fd)
+                | Action::JoinNetwork(fd)
+                | Action::Mount(PlannedMount { source: PlannedSource::Fd { fd, .. }, .. }) => all.push(*fd),
+                Action::CgroupNamespace
+                | Action::LoopbackUp
+                | Action::SetHostname(_)
+                | Action::Base
+                | Action::Root(_)
+                | Action::Proc
+                | Action::Sys { .. }
+                | Action::CgroupFs
+                | Action::Dev { .. }
+                | Action::Mask(_)
+                | Action::ReadOnly(_)
+                | Action::Mount(_)
+                | Action::ReadOnlyRoot
+                | Action::Pivot => {}
             }
         }
         all
@@ -302,6 +320,12 @@ impl Plan {
         plan.blobs = blobs.to_vec();
         Ok(plan)
     }
+}
+
+/// The filter for these capabilities, among the plan's bytes.
+pub(super) fn store_filter(blobs: &mut Vec<u8>, capabilities: u64) -> Blob {
+    let bytes: Vec<u8> = super::seccomp::filter(capabilities).iter().flat_map(|one| one.to_bytes()).collect();
+    store(blobs, &bytes)
 }
 
 fn store(blobs: &mut Vec<u8>, data: &[u8]) -> Blob {
@@ -348,23 +372,15 @@ fn etc_files(spec: &Spec, blobs: &mut Vec<u8>) -> Result<Vec<(&'static str, Plan
 
 /// Refuses what cannot be meant, before anything is done.
 fn check(spec: &Spec) -> Result<(), SandboxError> {
-    let nul = |text: &String| text.contains('\0');
-    if spec.args.first().is_none_or(String::is_empty) {
-        return Err(invalid("no command given"));
-    }
-    if spec.args.iter().chain(&spec.env).any(nul) {
-        return Err(invalid("a NUL byte in an argument or environment variable"));
-    }
-    if !spec.cwd.starts_with('/') || nul(&spec.cwd) {
-        return Err(invalid(&format!("the working directory {:?} is not an absolute path", spec.cwd)));
-    }
+    check_command(&spec.args, &spec.env, &spec.cwd)?;
     if spec.hostname.is_empty() || spec.hostname.len() > 64 || spec.hostname.contains(|c: char| c.is_control()) {
         return Err(invalid(&format!("{:?} cannot be a host name", spec.hostname)));
     }
     for mount in &spec.mounts {
         let target = &mount.target;
+        let nul = target.contains('\0');
         let real = target.split('/').any(|part| !matches!(part, "" | "." | ".."));
-        if !target.starts_with('/') || nul(target) || !real {
+        if !target.starts_with('/') || nul || !real {
             return Err(invalid(&format!(
                 "{target:?} cannot be a mount point: an absolute path other than / is needed"
             )));
@@ -373,7 +389,22 @@ fn check(spec: &Spec) -> Result<(), SandboxError> {
     Ok(())
 }
 
-fn last_of_each_name(env: &[String]) -> Vec<String> {
+/// Refuses a command that cannot be meant.
+pub(super) fn check_command(args: &[String], env: &[String], cwd: &str) -> Result<(), SandboxError> {
+    if args.first().is_none_or(String::is_empty) {
+        return Err(invalid("no command given"));
+    }
+    if args.iter().chain(env).any(|text| text.contains('\0')) {
+        return Err(invalid("a NUL byte in an argument or environment variable"));
+    }
+    if !cwd.starts_with('/') || cwd.contains('\0') {
+        return Err(invalid(&format!("the working directory {cwd:?} is not an absolute path")));
+    }
+    Ok(())
+}
+
+/// An environment without the entries that a later one of the same name overrides.
+pub(super) fn last_of_each_name(env: &[String]) -> Vec<String> {
     let name = |entry: &'_ str| entry.split_once('=').map_or(entry.len(), |(name, _)| name.len());
     let mut seen = std::collections::HashSet::new();
     let mut last: Vec<String> = env.iter().rev().filter(|entry| seen.insert(&entry[..name(entry)])).cloned().collect();

@@ -11,7 +11,7 @@ use std::io;
 
 pub(crate) use process::{fork_until_exec, reset_signals, spawn_self};
 pub(crate) use system::{
-    close_other_fds, exited_with, join_session_keyring, load_filter, loopback_up, mount_set_attributes, take_fd,
+    close_other_fds, join_session_keyring, load_filter, loopback_up, mount_set_attributes, take_fd,
 };
 
 /// A call that failed, with its arguments.

@@ -91,25 +91,3 @@ pub(crate) fn loopback_up() -> Result<(), CallError> {
     }
     Ok(())
 }
-
-/// The wait status of a dead process that may be somebody else's child (kernel 6.15), by a descriptor opened before its
-/// death. Nothing where it lives or the kernel does not tell.
-pub(crate) fn exited_with(pidfd: BorrowedFd<'_>) -> Option<i32> {
-    /// `struct pidfd_info`, first version.
-    #[repr(C)]
-    #[derive(Default)]
-    struct Info {
-        mask: u64,
-        cgroup: u64,
-        pids: [u32; 3],
-        ids: [u32; 8],
-        exit_code: i32,
-    }
-    const PIDFD_INFO_EXIT: u64 = 1 << 3;
-    // _IOWR(0xFF, 11, struct pidfd_info)
-    let request = (3_u64 << 30) | ((size_of::<Info>() as u64) << 16) | (0xff << 8) | 11;
-    let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
-    // SAFETY: the request carries the size of the structure, which is ours and lives through the call.
-    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), request as _, &raw mut info) };
-    (result >= 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
-}

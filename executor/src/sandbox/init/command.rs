@@ -1,9 +1,9 @@
 //! Becoming the command: identity, capabilities, filter, exec.
 
 use std::ffi::{CStr, CString};
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
+use lap_cache::account::{Account, AccountError, Accounts};
 use nix::errno::Errno as NixErrno;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
@@ -15,7 +15,6 @@ use super::super::plan::{Command, Plan};
 use super::super::seccomp::Instruction;
 use super::super::spec::Rlimit;
 use super::super::status::{self, Message};
-use super::super::user::{self, Identity};
 use super::During;
 use super::tree::{file_type, open_in, open_or_create};
 use crate::sys;
@@ -23,15 +22,29 @@ use crate::sys;
 /// A command with everything resolved that needs the root file system.
 #[derive(Debug)]
 pub(crate) struct Identified {
-    identity: Identity,
+    identity: Account,
     env: Vec<String>,
 }
 
 impl Identified {
     /// Resolves the user against the current root.
     pub(crate) fn find(command: &Command) -> Result<Self, Failure> {
-        let identity =
-            user::resolve(&command.user, &command.groups, &account_file("etc/passwd")?, &account_file("etc/group")?)?;
+        let failure = |error: AccountError| Failure {
+            kind: FailureKind::User,
+            act: error.to_string(),
+            errno: None,
+            hint: Some("create the user or group in the image, or use its number".to_owned()),
+        };
+        let accounts = Accounts::read(root()?).map_err(failure)?;
+        let mut identity = accounts.resolve(&command.user).map_err(failure)?;
+        for group in &command.groups {
+            identity.groups.push(accounts.group(group).map_err(failure)?);
+        }
+        identity.groups.sort_unstable();
+        identity.groups.dedup();
+        if !identity.home.starts_with('/') || identity.home.contains(char::is_control) {
+            "/".clone_into(&mut identity.home);
+        }
         let mut env = command.env.clone();
         let has = |env: &[String], name: &str| env.iter().any(|entry| entry.starts_with(name));
         if !has(&env, "HOME=") {
@@ -48,29 +61,11 @@ fn root() -> Result<OwnedFd, Failure> {
     rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty()).during(|| "open /".to_owned())
 }
 
-/// A file of accounts, empty where it is missing or is no file.
-fn account_file(path: &str) -> Result<Vec<u8>, Failure> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let Ok(file) = open_in(root()?.as_fd(), path, flags) else { return Ok(Vec::new()) };
-    if !file_type(file.as_fd()).is_ok_and(|kind| kind == FileType::RegularFile) {
-        return Ok(Vec::new());
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::from(file)
-        .take(user::MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .during(|| format!("read /{path} of the image"))?;
-    if bytes.len() as u64 > user::MAX_FILE {
-        let act = format!("/{path} of the image is larger than {} bytes", user::MAX_FILE);
-        return Err(Failure { kind: FailureKind::User, act, errno: None, hint: None });
-    }
-    Ok(bytes)
-}
-
 /// Opens the working directory, making it if missing. A link that leads out of the root, such as one of `/proc`, is
 /// refused.
-pub(crate) fn working_directory(path: &str) -> Result<OwnedFd, Failure> {
+pub(crate) fn working_directory(command: &Command) -> Result<OwnedFd, Failure> {
     let root = root()?;
+    let path = &command.cwd;
     let failure = |mut failure: Failure| {
         failure.kind = FailureKind::Directory;
         failure.act = format!("working directory {path}: {}", failure.act);
@@ -79,7 +74,11 @@ pub(crate) fn working_directory(path: &str) -> Result<OwnedFd, Failure> {
         }
         failure
     };
-    let place = open_or_create(root.as_fd(), path, true, &mut Vec::new()).map_err(failure)?;
+    let place = if command.create_cwd {
+        open_or_create(root.as_fd(), path, true, &mut Vec::new()).map_err(failure)?
+    } else {
+        open_in(root.as_fd(), path, OFlags::PATH).during(|| "open".to_owned()).map_err(failure)?
+    };
     let directory = file_type(place.as_fd()).is_ok_and(|kind| kind == FileType::Directory);
     if !directory {
         let act = format!("working directory {path} is not a directory");
@@ -102,7 +101,7 @@ pub(super) fn become_it(
         .map_or_else(|failure| failure, |()| execute(&plan.command.args, &identified.env))
 }
 
-fn prepare(plan: &Plan, identity: &Identity, cwd: &OwnedFd, terminal: Option<OwnedFd>) -> Result<(), Failure> {
+fn prepare(plan: &Plan, identity: &Account, cwd: &OwnedFd, terminal: Option<OwnedFd>) -> Result<(), Failure> {
     // Process 1 of a namespace may lead a session already.
     let _ = rustix::process::setsid();
     if let Some(terminal) = terminal {
@@ -119,7 +118,13 @@ fn prepare(plan: &Plan, identity: &Identity, cwd: &OwnedFd, terminal: Option<Own
         let (chunks, _) = plan.blob(blob).as_chunks::<8>();
         chunks.iter().map(|bytes| Instruction::from_bytes(*bytes)).collect()
     });
-    confine(&plan.command, identity, filter.as_deref())
+    confine(&plan.command, identity, filter.as_deref())?;
+    if plan.guest {
+        // Last, since a change of identity clears it.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .during(|| "set the parent-death signal".to_owned())?;
+    }
+    Ok(())
 }
 
 /// Goes there, and makes sure that the kernel agrees it is inside the root.
@@ -134,7 +139,7 @@ pub(crate) fn enter_directory(cwd: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// Pipes and terminals made for the command belong to its user, so that it can open `/dev/stdout` again.
-fn own_stdio(identity: &Identity) {
+fn own_stdio(identity: &Account) {
     let uid = Some(Uid::from_raw(identity.uid));
     for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         let null = rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_rdev == rustix::fs::makedev(1, 3));
@@ -146,7 +151,7 @@ fn own_stdio(identity: &Identity) {
 
 /// Limits, filter, identity and capabilities, in the one order that works: a filter needs a right that is then given
 /// up, unless no new privileges can be had anyway.
-pub(crate) fn confine(command: &Command, identity: &Identity, filter: Option<&[Instruction]>) -> Result<(), Failure> {
+pub(crate) fn confine(command: &Command, identity: &Account, filter: Option<&[Instruction]>) -> Result<(), Failure> {
     command.rlimits.iter().try_for_each(limit)?;
     sys::join_session_keyring();
     let kept = CapabilitySet::from_bits_retain(command.capabilities);
@@ -176,7 +181,7 @@ pub(crate) fn confine(command: &Command, identity: &Identity, filter: Option<&[I
     rustix::thread::clear_ambient_capability_set().during(|| "clear ambient capabilities".to_owned())
 }
 
-fn set_identity(identity: &Identity) -> Result<(), Failure> {
+fn set_identity(identity: &Account) -> Result<(), Failure> {
     let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     match rustix::thread::set_thread_groups(&groups) {
         // A user namespace of one id has no groups to set.

@@ -89,8 +89,8 @@ fn host_node(name: &str, major: u32, minor: u32) -> Result<OwnedFd, Failure> {
 }
 
 /// Opens a terminal of the sandbox's own devpts, sends its master outside, and lays its other end over
-/// `/dev/console`. The root has been entered already.
-pub(super) fn terminal(size: Option<(u16, u16)>, status: &OwnedFd) -> Result<OwnedFd, Failure> {
+/// `/dev/console` if it is the first one. The root has been entered already.
+pub(super) fn terminal(size: Option<(u16, u16)>, status: &OwnedFd, is_console: bool) -> Result<OwnedFd, Failure> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).during(|| "open a terminal".to_owned())?;
     rustix::pty::unlockpt(&master).during(|| "unlock the terminal".to_owned())?;
@@ -100,7 +100,9 @@ pub(super) fn terminal(size: Option<(u16, u16)>, status: &OwnedFd) -> Result<Own
     }
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let peer = rustix::pty::ioctl_tiocgptpeer(&master, flags).during(|| "open the terminal's end".to_owned())?;
-    console(&master)?;
+    if is_console {
+        console(&master)?;
+    }
     status::send(status.as_fd(), &Message::Terminal, Some(master.as_fd()))
         .during(|| "hand the terminal over".to_owned())?;
     Ok(peer)

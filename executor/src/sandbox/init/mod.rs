@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::OFlags;
 use rustix::process::DumpableBehavior;
 
 use super::error::{Failure, FailureKind};
@@ -47,20 +48,24 @@ pub(crate) fn main(plan: Option<OsString>) -> i32 {
 
 fn carry_out(plan: &Plan, status: &OwnedFd) -> Result<i32, Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // Opened before any other tree is entered: nobody else chooses what it is.
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .during(|| "open /dev/null".to_owned())?;
     let mut inside = mounts::Inside::default();
     for action in &plan.actions {
         act(&mut inside, plan, action)?;
     }
     let identified = Identified::find(&plan.command)?;
-    let cwd = command::working_directory(&plan.command.cwd)?;
+    let cwd = command::working_directory(&plan.command)?;
     let created = inside.leave();
     if !created.is_empty() {
         status::send(status.as_fd(), &Message::Created(created), None).during(|| "report mount points".to_owned())?;
     }
-    let terminal = plan.command.terminal.map(|size| devices::terminal(size, status)).transpose()?;
+    let terminal = plan.command.terminal.map(|size| devices::terminal(size, status, !plan.guest)).transpose()?;
     if plan.reaper {
-        reaper::run(plan, status, &identified, &cwd, terminal)
+        reaper::run(plan, status, &identified, cwd, terminal, null)
     } else {
+        drop(null);
         Err(command::become_it(plan, status, &identified, &cwd, terminal))
     }
 }
@@ -68,6 +73,9 @@ fn carry_out(plan: &Plan, status: &OwnedFd) -> Result<i32, Failure> {
 fn act(inside: &mut mounts::Inside, plan: &Plan, action: &Action) -> Result<(), Failure> {
     match action {
         Action::JoinCgroups(fds) => mounts::join_cgroups(fds),
+        Action::CgroupNamespace => nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
+            .during(|| "unshare(CLONE_NEWCGROUP)".to_owned()),
+        Action::JoinNamespaces(pidfd) => mounts::join_namespaces(*pidfd),
         Action::JoinNetwork(fd) => {
             let fd = sys::take_fd(*fd)?;
             rustix::thread::move_into_link_name_space(fd.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network))

@@ -30,13 +30,26 @@ pub(super) struct Inside {
     created: Vec<CreatedEntry>,
 }
 
-/// Joins the control groups, then makes them the root of what the command sees.
+/// Joins control groups.
 pub(super) fn join_cgroups(fds: &[RawFd]) -> Result<(), Failure> {
     for fd in fds {
         let file = sys::take_fd(*fd)?;
         rustix::io::write(&file, b"0").during(|| "join the control group".to_owned())?;
     }
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).during(|| "unshare(CLONE_NEWCGROUP)".to_owned())
+    Ok(())
+}
+
+/// Enters every namespace of a process that differs from ours; a user namespace is shared already.
+pub(super) fn join_namespaces(pidfd: RawFd) -> Result<(), Failure> {
+    use nix::sched::CloneFlags;
+    let process = sys::take_fd(pidfd)?;
+    let all = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    nix::sched::setns(&process, all).during(|| "enter the container's namespaces".to_owned())
 }
 
 /// A new file system with these options, not attached anywhere.

@@ -1,7 +1,7 @@
-//! Process 1 of a build step: runs the command as its child, reaps orphans, and ends with the command.
+//! Process 1 of a build step, or the guest in a container: runs the command as its child, reaps orphans, and ends with the command.
 //!
-//! When it ends, the kernel kills what is left in its pid namespace. It also ends when the outside dies, which closes
-//! the status socket.
+//! When it ends, the kernel kills what is left in its pid namespace; as a guest in somebody else's, it kills its child
+//! through the parent-death signal. It also ends when the outside dies, which closes the status socket.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -22,14 +22,16 @@ pub(super) fn run(
     plan: &Plan,
     status: &OwnedFd,
     identified: &Identified,
-    cwd: &OwnedFd,
+    cwd: OwnedFd,
     terminal: Option<OwnedFd>,
+    null: OwnedFd,
 ) -> Result<i32, Failure> {
     let Some(child) = sys::fork_until_exec()? else {
-        return Err(become_it(plan, status, identified, cwd, terminal));
+        return Err(become_it(plan, status, identified, &cwd, terminal));
     };
-    drop(terminal);
-    release_stdio();
+    drop((terminal, cwd));
+    release_stdio(&null);
+    drop(null);
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
     signals.thread_block().during(|| "block SIGCHLD".to_owned())?;
@@ -62,11 +64,8 @@ fn reap(child: i32) -> Option<i32> {
 }
 
 /// The command's pipes are its own: their readers see the end when it closes them.
-fn release_stdio() {
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-    if let Ok(null) = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()) {
-        let _ = rustix::stdio::dup2_stdin(&null);
-        let _ = rustix::stdio::dup2_stdout(&null);
-        let _ = rustix::stdio::dup2_stderr(&null);
-    }
+fn release_stdio(null: &OwnedFd) {
+    let _ = rustix::stdio::dup2_stdin(null);
+    let _ = rustix::stdio::dup2_stdout(null);
+    let _ = rustix::stdio::dup2_stderr(null);
 }

@@ -1,0 +1,122 @@
+//! A container as JSON in Docker's shape, main fields.
+
+use serde_json::{Value, json};
+
+use super::Containers;
+use super::config::{NetworkMode, VolumeSource};
+use super::directory::Container;
+use super::state::State;
+use super::time::rfc3339;
+
+impl Containers {
+    /// The container in the shape of `docker inspect`.
+    #[must_use]
+    pub fn inspect(&self, container: &Container) -> Value {
+        let config = &container.config;
+        let args = config.args();
+        let network = match config.network {
+            NetworkMode::Default => "default",
+            NetworkMode::None => "none",
+            NetworkMode::Host => "host",
+        };
+        let address = match &container.state {
+            State::Running(live) => live.address.map(|address| address.to_string()),
+            _ => None,
+        };
+        json!({
+            "Id": config.id,
+            "Created": rfc3339(config.created),
+            "Path": args.first(),
+            "Args": args.get(1..),
+            "State": state(&container.state),
+            "Image": config.image_digest,
+            "Name": format!("/{}", config.name),
+            "LogPath": container.log(),
+            "Driver": "overlay",
+            "HostConfig": {
+                "AutoRemove": config.auto_remove,
+                "Privileged": config.privileged,
+                "ReadonlyRootfs": config.read_only,
+                "NetworkMode": network,
+                "CapAdd": config.cap_add,
+                "CapDrop": config.cap_drop,
+                "ExtraHosts": config.extra_hosts.iter().map(|(host, to)| format!("{host}:{to}")).collect::<Vec<_>>(),
+                "Memory": config.limits.memory.unwrap_or(0),
+                "MemorySwap": config.limits.memory_swap.map_or(0, |swap| i64::try_from(swap).unwrap_or(-1)),
+                "NanoCpus": config.limits.nano_cpus.unwrap_or(0),
+                "CpuShares": config.limits.cpu_shares.unwrap_or(0),
+                "CpusetCpus": config.limits.cpuset.clone().unwrap_or_default(),
+                "PidsLimit": config.limits.pids,
+                "CgroupParent": config.cgroup_parent.clone().unwrap_or_default(),
+                "ShmSize": config.shm_size.unwrap_or(64 << 20),
+                "Init": config.init,
+                "Ulimits": config.rlimits.iter()
+                    .map(|limit| json!({"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard}))
+                    .collect::<Vec<_>>(),
+            },
+            "Mounts": self.mounts_json(container),
+            "Config": {
+                "Hostname": config.hostname,
+                "User": config.user,
+                "Tty": config.tty,
+                "OpenStdin": config.interactive,
+                "Env": config.env,
+                "Cmd": config.cmd,
+                "Entrypoint": if config.entrypoint.is_empty() { Value::Null } else { json!(config.entrypoint) },
+                "Image": config.image,
+                "WorkingDir": config.working_dir,
+                "Labels": config.labels,
+                "StopSignal": config.stop_signal.to_string(),
+                "StopTimeout": config.stop_timeout,
+            },
+            "NetworkSettings": { "IPAddress": address.unwrap_or_default() },
+            "GraphDriver": {
+                "Name": "overlay",
+                "Data": {
+                    "UpperDir": container.upper(),
+                    "WorkDir": container.work(),
+                    "LowerDir": config.layers.iter().rev()
+                        .map(|layer| self.store.layer_dir(layer).to_string_lossy().into_owned())
+                        .collect::<Vec<_>>().join(":"),
+                },
+            },
+        })
+    }
+
+    fn mounts_json(&self, container: &Container) -> Vec<Value> {
+        let mount = |volume: &super::Volume| match &volume.source {
+            VolumeSource::Path(path) => json!({
+                "Type": "bind", "Source": path, "Destination": volume.target,
+                "Mode": if volume.readonly { "ro" } else { "" }, "RW": !volume.readonly, "Propagation": "rprivate",
+            }),
+            VolumeSource::Named(name) => json!({
+                "Type": "volume", "Name": name, "Source": self.volume_dir(name).join("_data"),
+                "Destination": volume.target, "Driver": "local", "Mode": "", "RW": !volume.readonly, "Propagation": "",
+            }),
+        };
+        container.config.volumes.iter().map(mount).collect()
+    }
+}
+
+fn state(state: &State) -> Value {
+    const NEVER: &str = "0001-01-01T00:00:00Z";
+    let time = |nanos: u64| if nanos == 0 { NEVER.to_owned() } else { rfc3339(nanos) };
+    let (pid, code, oom, error, started, finished) = match state {
+        State::Created => (0, 0, false, None, 0, 0),
+        State::Running(live) => (live.process.pid, 0, false, None, live.started, 0),
+        State::Exited(ended) => (0, ended.code, ended.oom_killed, ended.error.clone(), ended.started, ended.finished),
+    };
+    json!({
+        "Status": state.name(),
+        "Running": matches!(state, State::Running(_)),
+        "Paused": false,
+        "Restarting": false,
+        "OOMKilled": oom,
+        "Dead": false,
+        "Pid": pid,
+        "ExitCode": code,
+        "Error": error.unwrap_or_default(),
+        "StartedAt": time(started),
+        "FinishedAt": time(finished),
+    })
+}
