@@ -10,32 +10,45 @@ use super::{BuildWorker, Output, WorkerError};
 use crate::tree::Selection;
 
 pub(super) async fn of(
-    worker: &Arc<BuildWorker>,
+    worker: &BuildWorker,
     vertex: &Vertex,
     input: usize,
     output: &Output,
 ) -> Result<Key, WorkerError> {
-    let selections = selections(vertex, input);
-    match (output, selections) {
+    match (output, selections(vertex, input)) {
+        (_, Some(selections)) => worker.selection_identity(output, selections).await,
         (Output::Layers(snapshot), None) => Ok(snapshot.identity()),
-        (_, Some(selections)) if selections.is_empty() => Ok(Key::of("selection", "nothing")),
-        (Output::Layers(snapshot), Some(selections)) => {
-            let name = Key::of("selection", &(snapshot.identity(), &selections));
-            if let Some(known) = worker.known_selection(&name)? {
-                return Ok(known);
+        (local, None) => worker.selection_identity(local, vec![Selection::Path("/".to_owned())]).await,
+    }
+}
+
+impl BuildWorker {
+    /// The identity of parts of a result; of layers it is computed once and remembered.
+    pub(crate) async fn selection_identity(
+        &self,
+        output: &Output,
+        selections: Vec<Selection>,
+    ) -> Result<Key, WorkerError> {
+        if selections.is_empty() {
+            return Ok(Key::of("selection", "nothing"));
+        }
+        let snapshot = match output {
+            Output::Layers(snapshot) => snapshot,
+            Output::Local(tree) => {
+                let tree = Arc::clone(tree);
+                return Ok(tokio::task::spawn_blocking(move || tree.identity(&selections)).await??);
             }
-            worker.ensure_layers(snapshot).await?;
-            let (store, output) = (worker.store().clone(), output.clone());
-            let work = move || Ok::<_, WorkerError>(Source::open(&store, &output)?.tree().identity(&selections)?);
-            let found = tokio::task::spawn_blocking(work).await??;
-            worker.remember_selection(&name, found)?;
-            Ok(found)
+        };
+        let name = Key::of("selection", &(snapshot.identity(), &selections));
+        if let Some(known) = self.known_selection(&name)? {
+            return Ok(known);
         }
-        (Output::Local(tree), selections) => {
-            let tree = Arc::clone(tree);
-            let selections = selections.unwrap_or_else(|| vec![Selection::Path("/".to_owned())]);
-            Ok(tokio::task::spawn_blocking(move || tree.identity(&selections)).await??)
-        }
+        self.ensure_layers(snapshot).await?;
+        let (store, output) = (self.store().clone(), output.clone());
+        let work = move || Ok::<_, WorkerError>(Source::open(&store, &output)?.tree().identity(&selections)?);
+        let found = tokio::task::spawn_blocking(work).await??;
+        self.remember_selection(&name, found)?;
+        Ok(found)
     }
 }
 

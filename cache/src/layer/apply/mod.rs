@@ -143,6 +143,10 @@ impl<'a> Applier<'a> {
     }
 
     fn entry(&mut self, mut entry: Entry, data: &mut impl Read) -> Result<(), LayerError> {
+        // As in BuildKit, an entry of an archive for ADD that has no name is none.
+        if self.form == Form::Plain && entry.path.is_empty() {
+            return Ok(());
+        }
         if let Owner::Fixed { uid, gid } = self.owner {
             (entry.uid, entry.gid) = (uid, gid);
         }

@@ -1,8 +1,8 @@
 //! Directories kept between builds, and who may use them at once: across processes, by `flock`.
 //!
-//! `caches/<hash of the id>/<n>/` is a copy, `<n>.lock` its lock. `shared` users hold a shared lock, `private` and
+//! `caches/<hash of what it is>/<n>/` is a copy, `<n>.lock` its lock. `shared` users hold a shared lock, `private` and
 //! `locked` ones an exclusive lock; `private` takes the first copy that nobody uses, `locked` waits for the first one.
-//! The id is never a path.
+//! What it is: its id and how it begins (mode, owner, initial content), as in BuildKit. The id is never a path.
 
 use std::fs::File;
 use std::io;
@@ -13,6 +13,7 @@ use lap_solver::digest::Key;
 use lap_solver::graph::CacheSharing;
 use rustix::fs::{FlockOperation, Gid, Mode, Uid};
 use rustix::io::Errno;
+use serde::Serialize;
 
 /// More users of one private cache at once are refused.
 const MAX_COPIES: u32 = 1024;
@@ -28,18 +29,20 @@ pub(super) struct CacheDir {
     sharing: CacheSharing,
 }
 
-/// How a new cache directory looks.
-#[derive(Debug, Clone, Copy)]
+/// How a cache directory begins.
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct NewCache {
     pub(super) mode: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// Identity of its initial content.
+    pub(super) content: Option<Key>,
 }
 
 impl CacheDir {
     /// Takes the cache `id` below `caches`; waits where somebody else has it and it is `locked`.
     pub(super) async fn take(caches: &Path, id: &str, sharing: CacheSharing, new: NewCache) -> io::Result<Self> {
-        let dir = caches.join(Key::of("cache mount", id).to_hex());
+        let dir = caches.join(Key::of("cache mount", &(id, new)).to_hex());
         std::fs::create_dir_all(&dir)?;
         let mut pause = Duration::from_millis(5);
         loop {
@@ -105,7 +108,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn new() -> NewCache {
-        NewCache { mode: 0o750, uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+        NewCache {
+            mode: 0o750,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            content: None,
+        }
     }
 
     async fn take(dir: &Path, id: &str, sharing: CacheSharing) -> CacheDir {

@@ -12,7 +12,7 @@ use super::cache_mount::{CacheDir, NewCache};
 use super::ssh::Forward;
 use crate::op::file;
 use crate::sandbox::{MountSource, Rootfs, SandboxMount};
-use crate::tree::Tree;
+use crate::tree::{Selection, Tree};
 use crate::worker::{BuildWorker, CancelOnDrop, Output, Source, WorkerError};
 
 /// Mode of an empty directory that is mounted.
@@ -78,8 +78,12 @@ impl Prepared {
                 Some(self.bind(worker, input, source, mount.readonly).await.map_err(failed)?)
             }
             MountKind::Cache { id, sharing, input, source, mode, uid, gid } => {
-                let new = NewCache { mode: *mode, uid: *uid, gid: *gid };
                 let initial = input.map(|input| input_of(inputs, input)).transpose()?;
+                let content = match initial {
+                    Some(input) => Some(worker.selection_identity(input, vec![Selection::Path(source.clone())]).await?),
+                    None => None,
+                };
+                let new = NewCache { mode: *mode, uid: *uid, gid: *gid, content };
                 Some(self.cache(worker, id, *sharing, new, initial.map(|input| (input, source.as_str()))).await?)
             }
         })

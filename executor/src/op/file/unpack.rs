@@ -43,7 +43,8 @@ pub(super) fn unpack(
     };
     let failed =
         |error: lap_cache::layer::LayerError| FileError::Unpack { path: shown(source), source: Box::new(error) };
-    extract_into(target.root(), &dest, &file, owner, mode).map_err(failed)?;
+    // The destination is the root that links of the archive lead to at most.
+    extract_into(&*target.dir(&dest)?, b"", &file, owner, mode).map_err(failed)?;
     target.forget();
     tree.check_unchanged(file.as_fd(), &at, node)?;
     Ok(true)
