@@ -401,7 +401,7 @@ fn finish(store: &Store, found: Found, events: &Events) -> Result<Loaded, LoadEr
             let file =
                 store.content().open(&layer.digest).map_err(|error| LayerError::Read(io::Error::other(error)))?;
             let plain = decompress(file).map_err(LayerError::Read)?;
-            store.unpack_amid(plain, layer.diff_id, &chain)?;
+            store.unpack_amid(plain, layer.diff_id, layer.descriptor.size(), &chain)?;
         }
         let (id, size) = (layer.digest.to_string(), layer.descriptor.size());
         let (action, total) = (Action::Extract, Some(size));

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use lap_cache::image::{AssembleOptions, Compression, Reference};
@@ -28,6 +29,13 @@ impl Counter {
     fn count(&self, action: Action) -> usize {
         self.0.lock().unwrap().iter().filter(|one| **one == action).count()
     }
+}
+
+/// An address of this machine that is not loopback. Nothing is sent to find it.
+fn outer_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|address| !address.is_loopback())
 }
 
 fn json(text: &str) -> serde_json::Value {
@@ -198,6 +206,10 @@ async fn tls_is_checked_against_the_given_roots() {
     let scratch = Scratch::new();
     let (key, certificate) = (scratch.path("key.pem"), scratch.path("cert.pem"));
     let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
+    let names = match outer_address() {
+        Some(outer) => format!("subjectAltName=DNS:localhost,IP:127.0.0.1,IP:{outer}"),
+        None => "subjectAltName=DNS:localhost,IP:127.0.0.1".to_owned(),
+    };
     run(
         "openssl",
         &[
@@ -213,7 +225,10 @@ async fn tls_is_checked_against_the_given_roots() {
             "-subj",
             "/CN=test",
             "-addext",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            names.as_str(),
+            // A certificate that may sign others is not taken for a server's.
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
             "-keyout",
             key,
             "-out",
@@ -226,6 +241,27 @@ async fn tls_is_checked_against_the_given_roots() {
     // A loopback host need not be secure: any certificate will do.
     let name: Reference = format!("{}/app:1", registry.address).parse().unwrap();
     client(|_| {}).push(&store, &image, &name, &Events::none()).await.unwrap();
+    // Any other host has to be trusted.
+    match outer_address() {
+        None => eprintln!("SKIPPED in part: no address but loopback"),
+        Some(outer) => {
+            let outer: Reference =
+                format!("{outer}:{}/app:1", registry.address.rsplit_once(':').unwrap().1).parse().unwrap();
+            let pull = async |name: &str, ca_files: Vec<PathBuf>, insecure: bool| {
+                let client = client(|config| {
+                    config.ca_files = ca_files;
+                    if insecure {
+                        config.insecure.insert(outer.registry().to_owned());
+                    }
+                });
+                client.pull(&outer, &amd64(), &scratch.store(name), &Events::none()).await
+            };
+            let refused = pull("system", Vec::new(), false).await;
+            assert!(matches!(refused, Err(RegistryError::Unreachable { .. })), "{refused:?}");
+            pull("own-ca", vec![certificate.into()], false).await.unwrap();
+            pull("insecure", Vec::new(), true).await.unwrap();
+        }
+    }
     // A mirror on loopback is as good; its certificate is not asked for either.
     let mirrored: Reference = "mirrored.invalid/app:1".parse().unwrap();
     let mirror = format!("https://{}", registry.address);

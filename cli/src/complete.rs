@@ -1,7 +1,6 @@
 //! Images with all their blobs, for whoever takes them out of the store.
 
-use lap_cache::digest::Digest;
-use lap_cache::image::{AssembleOptions, Image, assemble};
+use lap_cache::image::{AssembleOptions, Image, written};
 use lap_solver::event::Events;
 
 use crate::command::App;
@@ -17,11 +16,10 @@ pub(crate) fn complete(app: &App, image: Image, events: &Events) -> anyhow::Resu
     if store.missing_blobs(&image)?.is_empty() {
         return Ok(image);
     }
-    let layers: Vec<Digest> = image.diff_ids().collect();
-    let whole = assemble(store, &layers, image.config.clone(), &AssembleOptions::default(), events)?;
+    let whole = written(store, &image, &AssembleOptions::default(), events)?;
     let client = client(&app.settings, &[])?;
     block_on(async { Ok(client.ensure_blobs(&whole, store, events).await?) })?;
-    if whole.digest() != image.digest() && whole.id() == image.id() {
+    if whole.digest() != image.digest() {
         for entry in store.names()?.into_iter().filter(|entry| entry.digest == image.digest()) {
             match entry.name {
                 Some(name) => drop(store.name_set(&name, &whole)?),

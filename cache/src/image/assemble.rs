@@ -63,11 +63,39 @@ pub fn assemble(
             layers.iter().map(blob).collect::<Result<_, _>>()?
         }
     };
-    let layer_descriptors: Vec<Descriptor> =
-        blobs.iter().map(|blob| in_family(blob, options.docker_media_types)).collect::<Result<_, _>>()?;
-
     config.rootfs.diff_ids = layers.iter().map(Digest::to_string).collect();
     let raw_config = serde_json::to_vec(&config).map_err(|source| ImageError::Write { what: "config", source })?;
+    wrap(store, &blobs, raw_config, options)
+}
+
+/// The same image with every layer made here as a blob in the store ([`Blobs::Deferred`] leaves that open). Its config
+/// stays as it is, to the byte; an image that has nothing deferred stays as it is altogether.
+///
+/// # Errors
+/// As [`assemble`].
+pub fn written(store: &Store, image: &Image, options: &AssembleOptions, events: &Events) -> Result<Image, ImageError> {
+    let mut deferred = false;
+    for layer in &image.layers {
+        deferred |= layer.digest == layer.diff_id
+            && store.content().has(&layer.digest)?.is_none()
+            && store.gives_tar(&layer.diff_id)?;
+    }
+    if !deferred {
+        return Ok(image.clone());
+    }
+    let layers: Vec<Digest> = image.diff_ids().collect();
+    wrap(store, &layer_blobs(store, &layers, options.compression, events)?, image.raw_config.clone(), options)
+}
+
+/// Writes the manifest over a config and layer blobs.
+fn wrap(
+    store: &Store,
+    blobs: &[Descriptor],
+    raw_config: Vec<u8>,
+    options: &AssembleOptions,
+) -> Result<Image, ImageError> {
+    let layers: Vec<Descriptor> =
+        blobs.iter().map(|blob| in_family(blob, options.docker_media_types)).collect::<Result<_, _>>()?;
     let (manifest_type, config_type) = match options.docker_media_types {
         true => (docker::MANIFEST.to_owned(), docker::CONFIG.to_owned()),
         false => (MediaType::ImageManifest.to_string(), MediaType::ImageConfig.to_string()),
@@ -78,7 +106,7 @@ pub fn assemble(
         "schemaVersion": 2,
         "mediaType": manifest_type,
         "config": serde_json::to_value(config_descriptor).map_err(write)?,
-        "layers": serde_json::to_value(layer_descriptors).map_err(write)?,
+        "layers": serde_json::to_value(layers).map_err(write)?,
     });
     if !options.annotations.is_empty() {
         document["annotations"] = serde_json::to_value(&options.annotations).map_err(write)?;

@@ -21,7 +21,7 @@ use crate::digest::Digest;
 use crate::layer::LayerError;
 use crate::store::{Store, StoreError};
 
-pub use assemble::{AssembleOptions, assemble};
+pub use assemble::{AssembleOptions, Blobs, assemble, written};
 pub use compress::Compression;
 pub use manifest::{Document, ManifestError};
 pub use reference::Reference;
@@ -212,6 +212,13 @@ pub(crate) const fn may_pass_later(error: &LayerError) -> bool {
     matches!(error, LayerError::UnresolvedLink { .. } | LayerError::NeedsParents)
 }
 
+/// What a blob of `compressed` bytes may unpack to: as much as deflate can pack, and a GiB to spare. zstd packs zeros
+/// far tighter, which only bombs need.
+fn limits(compressed: u64) -> Limits {
+    let limits = Limits::default();
+    Limits { bytes: compressed.saturating_mul(1032).saturating_add(1 << 30).min(limits.bytes), ..limits }
+}
+
 impl Store {
     /// The image whose manifest has this digest.
     ///
@@ -251,8 +258,8 @@ impl Store {
         Ok(missing)
     }
 
-    /// Unpacks the blob of a layer (already decompressed) that belongs into `chain`, while others of the chain are
-    /// being unpacked too. The few layers that need those below are refused where these are not there yet.
+    /// Unpacks the blob of a layer (already decompressed from `compressed` bytes) that belongs into `chain`, while
+    /// others of the chain are being unpacked too. The few layers that need those below are refused where these are not there yet.
     ///
     /// # Errors
     /// One of [`may_pass_later`] where it helps to try again when the others are done; else as [`Store::unpack`].
@@ -260,6 +267,7 @@ impl Store {
         &self,
         plain: impl std::io::Read,
         diff_id: Digest,
+        compressed: u64,
         chain: &[Digest],
     ) -> Result<(), LayerError> {
         let below: Vec<Digest> = chain.iter().take_while(|parent| **parent != diff_id).copied().collect();
@@ -270,7 +278,7 @@ impl Store {
             }
         }
         let complete = there.len() == below.len();
-        self.unpack_over(plain, Some(diff_id), &there, complete, Limits::default()).map(drop)
+        self.unpack_over(plain, Some(diff_id), &there, complete, limits(compressed)).map(drop)
     }
 
     /// The layers of an image whose blobs are not in the store.

@@ -211,7 +211,7 @@ async fn unpack_blob(job: &Job, chain: &Chain, store: &Store, events: &Events) -
         let progress = Progress::new(&digest, Action::Extract, size, &events);
         let file = store.content().open(&digest)?;
         let plain = layer::decompress(file).map_err(|error| unpacking(digest, LayerError::Read(error)))?;
-        store.unpack_amid(plain, job.diff_id, &chain).map_err(|source| unpacking(digest, source))?;
+        store.unpack_amid(plain, job.diff_id, size, &chain).map_err(|source| unpacking(digest, source))?;
         progress.done();
         Ok(())
     };
@@ -232,7 +232,7 @@ fn consume(
     let unpacked = if job.unpack {
         let progress = Progress::new(&digest, Action::Extract, size, events);
         let plain = layer::decompress(&mut tee).map_err(LayerError::Read);
-        let result = plain.and_then(|plain| store.unpack_amid(plain, job.diff_id, chain));
+        let result = plain.and_then(|plain| store.unpack_amid(plain, job.diff_id, size, chain));
         if result.is_ok() {
             progress.done();
         }

@@ -169,8 +169,10 @@ impl Registry {
     pub fn with(http: &str, top: &str) -> Self {
         let scratch = Scratch::new();
         let address = format!("127.0.0.1:{}", free_port());
+        // With TLS, other addresses of the machine count too: loopback is trusted whatever it shows.
+        let listen = if http.contains("tls") { address.replace("127.0.0.1", "0.0.0.0") } else { address.clone() };
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n{http}{top}",
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {listen}\n{http}{top}",
             scratch.path("data").display()
         );
         std::fs::write(scratch.path("config.yml"), config).unwrap();
