@@ -178,6 +178,8 @@ fn only_loopback_is_up_without_a_network() {
         assert_eq!(links.lines().count(), 1, "{links}");
         assert!(links.contains(" lo: "), "{links}");
         connect(&namespace, Ipv4Addr::LOCALHOST, &namespace);
+        let read = |name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap();
+        assert_eq!(inside(&namespace, || read("ip_unprivileged_port_start")).trim(), "0");
     });
 }
 

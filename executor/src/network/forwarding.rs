@@ -1,6 +1,6 @@
-//! The kernel's per-link IPv4 settings below `/proc/sys/net`, for the namespace of the calling thread.
+//! The kernel's settings below `/proc/sys/net`, for the namespace of the calling thread.
 //!
-//! Why per link and not `ip_forward`: that one switch turns forwarding on for every link of the host, and once it is on
+//! Why forwarding per link and not by `ip_forward`: that one switch turns forwarding on for every link of the host, and once it is on
 //! nobody can tell who else has come to rely on it. The setting of a link is checked where a packet comes in, so it is
 //! enough to switch on the bridge and the links through which answers return. If `all` is on when the network is removed,
 //! somebody else has asked for it meanwhile, and nothing is switched back.
@@ -33,6 +33,19 @@ pub(crate) fn set_forwarding(link: &str, on: bool) -> Result<(), NetworkError> {
 pub(crate) fn disable_ipv6(link: &str) -> Result<(), NetworkError> {
     let path = setting("ipv6", link, "disable_ipv6");
     write(&path, "1").map_err(NetworkError::file("write", path))
+}
+
+/// Lets every user of a new namespace listen on low ports and send pings, as Docker does: both are harmless there.
+pub(crate) fn relax_new_namespace() -> Result<(), NetworkError> {
+    for (name, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")] {
+        let path = Path::new("/proc/sys/net/ipv4").join(name);
+        match write(&path, value) {
+            // In a user namespace that does not map all groups.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            result => result.map_err(NetworkError::file("write", path))?,
+        }
+    }
+    Ok(())
 }
 
 fn setting(family: &str, link: &str, name: &str) -> PathBuf {

@@ -32,6 +32,7 @@ pub(crate) fn enter_new() -> Result<(OwnedFd, Socket), NetworkError> {
     let mut inside = open_route_socket()?;
     link::set_up(&mut inside, LOOPBACK)?;
     forwarding::disable_ipv6("default")?;
+    forwarding::relax_new_namespace()?;
     Ok((namespace, inside))
 }
 

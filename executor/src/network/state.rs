@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -132,7 +133,10 @@ impl StateDirectory {
 
     /// Waits until no other process or thread is at work here.
     pub(crate) fn lock(&self) -> Result<Locked<'_>, NetworkError> {
-        std::fs::create_dir_all(&self.path).map_err(NetworkError::file("create directory", &self.path))?;
+        // For us alone: whoever can open the directory can take the lock.
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(&self.path).map_err(NetworkError::file("create directory", &self.path))?;
         let directory = File::open(&self.path).map_err(NetworkError::file("open", &self.path))?;
         rustix::io::retry_on_intr(|| flock(&directory, FlockOperation::LockExclusive))
             .map_err(|error| NetworkError::file("lock", &self.path)(error.into()))?;
