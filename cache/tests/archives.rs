@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lap_cache::export::{Named, docker_archive, local_dir, oci_dir, oci_tar, rootfs_tar};
-use lap_cache::image::{AssembleOptions, Compression, Image, Reference};
+use lap_cache::image::{AssembleOptions, Blobs, Compression, Image, Reference, written};
 use lap_cache::import::{ImportOptions, import};
 use lap_cache::layer::Owner;
 use lap_cache::load::{LoadError, load};
@@ -90,7 +90,7 @@ fn what_is_saved_is_loaded_again() {
         assert_eq!(loaded[0].names, images[0].names);
         assert_eq!(other.name_get(&images[0].names[1]).unwrap(), Some(image.digest()));
         mounted(&store, &image, |ours| {
-            mounted(&other, &loaded[0].image, |tree| assert_eq!(listing(tree), listing(ours)))
+            mounted(&other, &loaded[0].image, |tree| assert_eq!(listing(tree), listing(ours)));
         });
     }
     // skopeo reads both faces of it.
@@ -131,7 +131,7 @@ fn archives_of_skopeo_are_loaded() {
         assert_eq!(loaded[0].image.config.rootfs, image.config.rootfs);
         assert_eq!(loaded[0].image.id(), image.id(), "{kind}: the config is kept to the byte");
         mounted(&store, &image, |ours| {
-            mounted(&other, &loaded[0].image, |tree| assert_eq!(listing(tree), listing(ours)))
+            mounted(&other, &loaded[0].image, |tree| assert_eq!(listing(tree), listing(ours)));
         });
         // Nothing that no image needs stays behind.
         let blobs = std::fs::read_dir(other.root().join("blobs/sha256")).unwrap().count();
@@ -313,4 +313,84 @@ fn hostile_archives_are_refused() {
     let huge = archive(&[("index.json", None, &vec![b' '; 5 << 20])]);
     let result = load(&scratch.store("huge"), Cursor::new(huge), &amd64(), &Events::none());
     assert!(matches!(result, Err(LoadError::TooLarge { .. })), "{result:?}");
+}
+
+/// A tar of entries: path (a directory where it ends in a slash), mode, link target, data.
+fn tarball(entries: &[(&str, u32, Option<&str>, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, mode, link, data) in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(data.len() as u64);
+        header.set_mode(*mode);
+        if path.ends_with('/') {
+            header.set_entry_type(tar::EntryType::Directory);
+        }
+        header.set_path(path).unwrap();
+        if let Some(link) = link {
+            header.set_entry_type(tar::EntryType::Link);
+            header.set_link_name_literal(link).unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, *data).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn layers_that_lean_on_lower_ones_come_out_right_in_any_order() {
+    if !ready(&["mount"]) {
+        return;
+    }
+    // The lowest one takes longest, so the others are done before it.
+    let big = vec![7; 16 << 20];
+    let layers = [
+        tarball(&[("tmp/", 0o1777, None, b""), ("data", 0o640, None, &big), ("secret/", 0o700, None, b"")]),
+        tarball(&[("tmp/of-two", 0o644, None, b"2")]),
+        tarball(&[("secret/deep/of-three", 0o644, None, b"3"), ("link", 0o640, Some("data"), b"")]),
+    ];
+    let diff_ids: Vec<String> = layers.iter().map(|bytes| lap_cache::digest::Digest::of(bytes).to_string()).collect();
+    let config =
+        serde_json::json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}});
+    let manifest = br#"[{"Config":"c.json","RepoTags":["lean:1"],"Layers":["0.tar","1.tar","2.tar"]}]"#;
+    let config = config.to_string();
+    let names = ["0.tar", "1.tar", "2.tar"];
+    let mut entries: Vec<(&str, u32, Option<&str>, &[u8])> = vec![("manifest.json", 0o644, None, manifest)];
+    entries.push(("c.json", 0o644, None, config.as_bytes()));
+    entries.extend(names.iter().zip(&layers).map(|(name, bytes)| (*name, 0o644, None, &bytes[..])));
+    let scratch = Scratch::new();
+    let store = scratch.store("store");
+    let loaded = load(&store, Cursor::new(tarball(&entries)), &amd64(), &Events::none()).unwrap();
+    mounted(&store, &loaded[0].image, |tree| {
+        let lines: Vec<String> =
+            listing(tree).into_iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(
+            lines,
+            [
+                "data 100640",
+                "link 100640",
+                "secret 40700",
+                "secret/deep 40755",
+                "secret/deep/of-three 100644",
+                "tmp 41777",
+                "tmp/of-two 100644"
+            ]
+        );
+    });
+}
+
+#[test]
+fn deferred_layers_are_written_out_under_the_same_config() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let store = scratch.store("store");
+    let deferred = image(&store, &AssembleOptions { blobs: Blobs::Deferred, ..AssembleOptions::default() });
+    assert_eq!(store.missing_blobs(&deferred).unwrap().len(), 2);
+    let whole = written(&store, &deferred, &AssembleOptions::default(), &Events::none()).unwrap();
+    assert!(store.missing_blobs(&whole).unwrap().is_empty());
+    assert_eq!((whole.id(), &whole.raw_config), (deferred.id(), &deferred.raw_config));
+    assert_ne!(whole.digest(), deferred.digest());
+    let again = written(&store, &whole, &AssembleOptions::default(), &Events::none()).unwrap();
+    assert_eq!(again.digest(), whole.digest());
 }
