@@ -1,6 +1,6 @@
 //! Variables: global, predefined, and those of a stage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use lap_solver::platform::Platform;
 
@@ -14,29 +14,35 @@ const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy"
 
 /// Variables in the order they were first set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Variables(Vec<(String, String)>);
+pub(crate) struct Variables {
+    list: Vec<(String, String)>,
+    index: HashMap<String, usize>,
+}
 
 impl Lookup for Variables {
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+        self.index.get(name).map(|at| self.list[*at].1.as_str())
     }
 }
 
 impl Variables {
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        match self.0.iter_mut().find(|(own, _)| own == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.0.push((name.to_owned(), value.to_owned())),
+        match self.index.get(name) {
+            Some(at) => value.clone_into(&mut self.list[*at].1),
+            None => {
+                self.index.insert(name.to_owned(), self.list.len());
+                self.list.push((name.to_owned(), value.to_owned()));
+            }
         }
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.list.iter().map(|(name, _)| name.as_str())
     }
 
     /// `NAME=value`, in order.
     pub(crate) fn entries(&self) -> Vec<String> {
-        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        self.list.iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 }
 

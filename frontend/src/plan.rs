@@ -1,5 +1,7 @@
 //! The stages that are needed, with their triggers and with what each instruction takes from where.
 
+use std::collections::HashMap;
+
 use lap_solver::platform::Platform;
 
 use crate::diagnostic::{Code, Diagnostic, Fault, Severity};
@@ -42,7 +44,7 @@ pub(crate) struct Step {
 impl Plan {
     /// Lays the plan as far as `facts` let it be known.
     pub(crate) fn new(stages: &Stages, facts: &Facts, options: &Options) -> Result<Self, Vec<Diagnostic>> {
-        let mut planner = Planner { stages, options, nodes: Vec::new(), faults: Vec::new() };
+        let mut planner = Planner { stages, options, nodes: Vec::new(), named: HashMap::new(), faults: Vec::new() };
         planner.lay();
         planner.refuse_circles();
         if planner.faults.is_empty() {
@@ -79,6 +81,8 @@ struct Planner<'a> {
     stages: &'a Stages,
     options: &'a Options,
     nodes: Vec<Node>,
+    /// Nodes that are no stages, by the names instructions have for them.
+    named: HashMap<String, usize>,
     faults: Vec<Diagnostic>,
 }
 
@@ -148,13 +152,13 @@ impl Planner<'_> {
 
     /// A stage, context or image by name; what is no stage becomes a node of its own.
     fn named(&mut self, text: &str) -> Result<usize, Fault> {
-        if let Some(index) = stage::find(&self.stages.stages, text) {
+        if let Some(index) = self.stages.find(text) {
             return Ok(index);
         }
-        let base = stage::base(text, &self.options.platform, self.options, &self.stages.names())?;
-        if let Some(known) = self.nodes.iter().position(|node| node.stage.is_none() && node.base == base) {
-            return Ok(known);
+        if let Some(known) = self.named.get(text) {
+            return Ok(*known);
         }
+        let base = stage::base(text, &self.options.platform, self.options, self.stages)?;
         let span = Span::default();
         self.nodes.push(Node {
             stage: None,
@@ -165,10 +169,13 @@ impl Planner<'_> {
             needed: false,
             triggered: true,
         });
+        self.named.insert(text.to_owned(), self.nodes.len() - 1);
         Ok(self.nodes.len() - 1)
     }
 
     fn refuse_circles(&mut self) {
+        let dependencies: Vec<Vec<(usize, Span)>> =
+            self.nodes.iter().map(|node| node.dependencies().collect()).collect();
         let mut state = vec![0u8; self.nodes.len()];
         for start in 0..self.nodes.len() {
             // Depth first without recursion: 1 is on the path, 2 is done.
@@ -180,8 +187,7 @@ impl Planner<'_> {
                     }
                     state[node] = 1;
                 }
-                let dependency = self.nodes[node].dependencies().nth(next);
-                let Some((dependency, span)) = dependency else {
+                let Some(&(dependency, span)) = dependencies[node].get(next) else {
                     state[node] = 2;
                     continue;
                 };
@@ -207,30 +213,33 @@ impl Planner<'_> {
     fn follow(&mut self, facts: &Facts) {
         loop {
             self.mark();
-            let Some(node) = self.nodes.iter().position(|node| {
-                node.needed
-                    && !node.triggered
-                    && node.image(self.options).is_none_or(|image| facts.get(&image).is_some())
-            }) else {
+            let known = |node: &Node| node.image(self.options).is_none_or(|image| facts.get(&image).is_some());
+            let ready = |node: &Node| node.needed && !node.triggered && known(node);
+            let ready: Vec<usize> = (0..self.nodes.len()).filter(|node| ready(&self.nodes[*node])).collect();
+            if ready.is_empty() {
                 return;
-            };
-            self.nodes[node].triggered = true;
-            let triggers = self.triggers(node, facts);
-            let span = self.nodes[node].span;
-            let steps: Result<Vec<Step>, Fault> = triggers.iter().map(|text| self.trigger(text)).collect();
-            match steps {
-                Ok(mut steps) => {
-                    for step in &mut steps {
-                        step.instruction.span = span;
-                        step.instruction.lines =
-                            self.nodes[node].stage.map_or((0, 0), |stage| self.stages.stages[stage].instruction.lines);
-                    }
-                    steps.append(&mut self.nodes[node].steps);
-                    self.nodes[node].steps = steps;
+            }
+            for node in ready {
+                self.nodes[node].triggered = true;
+                if let Err(fault) = self.add_triggers(node, facts) {
+                    return self.fault(Fault { span: None, ..fault }, self.nodes[node].span);
                 }
-                Err(fault) => return self.fault(Fault { span: None, ..fault }, span),
             }
         }
+    }
+
+    /// Puts the triggers of a node's base before its own steps; they stand where its `FROM` does.
+    fn add_triggers(&mut self, node: usize, facts: &Facts) -> Result<(), Fault> {
+        let triggers = self.triggers(node, facts);
+        let mut steps = triggers.iter().map(|text| self.trigger(text)).collect::<Result<Vec<Step>, Fault>>()?;
+        let lines = self.nodes[node].stage.map_or((0, 0), |stage| self.stages.stages[stage].instruction.lines);
+        for step in &mut steps {
+            step.instruction.span = self.nodes[node].span;
+            step.instruction.lines = lines;
+        }
+        steps.append(&mut self.nodes[node].steps);
+        self.nodes[node].steps = steps;
+        Ok(())
     }
 
     fn mark(&mut self) {

@@ -3,6 +3,8 @@
 //! Follows `BuildKit`'s `dockerfile2llb`: global arguments are expanded first, then every base name and platform;
 //! a base name that an earlier stage has means that stage.
 
+use std::collections::HashMap;
+
 use lap_solver::platform::Platform;
 
 use crate::args::{self, Variables};
@@ -22,6 +24,8 @@ pub struct Stages {
     pub(crate) source: Source,
     pub(crate) lexer: Lexer,
     pub(crate) stages: Vec<Stage>,
+    /// The last stage of each name so far.
+    pub(crate) by_name: HashMap<String, usize>,
     /// Global and predefined variables with their values.
     pub(crate) globals: Variables,
     /// Global `ARG`s.
@@ -130,6 +134,11 @@ impl Stages {
         Plan::new(self, facts, options).map(|plan| plan.missing)
     }
 
+    /// The stage called `name`, in any case; the last one where several are.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        self.by_name.get(&name.to_lowercase()).copied()
+    }
+
     /// The time that `SOURCE_DATE_EPOCH` sets.
     #[must_use]
     pub const fn source_date_epoch(&self) -> Option<&Epoch> {
@@ -154,6 +163,7 @@ impl<'a> Resolver<'a> {
             source: file.source.clone(),
             lexer: Lexer::new(file.escape),
             stages: Vec::new(),
+            by_name: HashMap::new(),
             globals: Variables::default(),
             definitions: Vec::new(),
             target: 0,
@@ -280,6 +290,9 @@ impl<'a> Resolver<'a> {
     /// Expands a word of `FROM` and reports arguments that are not declared.
     fn expand(&mut self, word: &Argument, instruction: &Instruction) -> Result<Expanded, WordError> {
         let expanded = self.out.lexer.expand(&word.text, &self.out.globals)?;
+        if expanded.unmatched.is_empty() {
+            return Ok(expanded);
+        }
         let declared = global_definitions(&self.out.definitions).map(|definition| definition.name.as_str());
         let known: Vec<&str> = declared.chain(self.out.globals.names()).collect();
         for name in expanded.unmatched.iter().filter(|name| !known.contains(&name.as_str())) {
@@ -311,6 +324,9 @@ impl<'a> Resolver<'a> {
             commands: commands.to_vec(),
         };
         let resolved = self.resolve(&mut stage, from, &text);
+        if let Some(name) = &stage.name {
+            self.out.by_name.insert(name.clone(), index);
+        }
         self.out.stages.push(stage);
         resolved
     }
@@ -330,10 +346,9 @@ impl<'a> Resolver<'a> {
             stage.base = Base::Replaced(context.clone());
             return Ok(());
         }
-        let earlier = self.out.stages.iter().rposition(|earlier| earlier.name.as_deref() == Some(text));
-        stage.base = match earlier {
-            Some(earlier) => Base::Stage(earlier),
-            None => base(text, platform, self.options, &self.out.names()).map_err(|fault| fault.at(from.base.span))?,
+        stage.base = match self.out.by_name.get(text) {
+            Some(earlier) => Base::Stage(*earlier),
+            None => base(text, platform, self.options, &self.out).map_err(|fault| fault.at(from.base.span))?,
         };
         Ok(())
     }
@@ -384,7 +399,7 @@ impl<'a> Resolver<'a> {
             self.out.target = self.out.stages.len().saturating_sub(1);
             return;
         };
-        match find(&self.out.stages, wanted) {
+        match self.out.find(wanted) {
             Some(index) => self.out.target = index,
             None => {
                 let fault = Fault::new(format!("target stage {} could not be found", go::quote(wanted)));
@@ -402,14 +417,8 @@ pub(crate) fn global_definitions(instructions: &[Instruction]) -> impl Iterator<
     })
 }
 
-/// The stage called `name`, in any case; the last one where several are.
-pub(crate) fn find(stages: &[Stage], name: &str) -> Option<usize> {
-    let name = name.to_lowercase();
-    stages.iter().rposition(|stage| stage.name.as_ref() == Some(&name))
-}
-
 /// What a name that is no stage stands for.
-pub(crate) fn base(text: &str, platform: &Platform, options: &Options, stages: &[&str]) -> Result<Base, Fault> {
+pub(crate) fn base(text: &str, platform: &Platform, options: &Options, stages: &Stages) -> Result<Base, Fault> {
     if text == "scratch" {
         return Ok(Base::Scratch);
     }
@@ -418,9 +427,9 @@ pub(crate) fn base(text: &str, platform: &Platform, options: &Options, stages: &
     }
     let reference = reference::normalize(text).map_err(|error| {
         let fault = Fault::new(format!("failed to parse stage name {}: {error}", go::quote(text)));
-        match stages.iter().find(|stage| stage.eq_ignore_ascii_case(text)) {
-            Some(stage) => fault.hint(Some(format!("stages are called in lower case: {stage}"))),
-            None => fault.suggest(text, stages.iter().copied()),
+        match stages.find(text) {
+            Some(_) => fault.hint(Some(format!("stages are called in lower case: {}", text.to_lowercase()))),
+            None => fault.suggest(text, stages.names()),
         }
     })?;
     Ok(Base::Image(reference))

@@ -12,6 +12,8 @@ pub(crate) use rules::*;
 pub use rules::{RULES, Rule};
 pub(crate) use text::check as check_text;
 
+use std::collections::HashSet;
+
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::source::{Source, Span};
 
@@ -20,11 +22,13 @@ use crate::source::{Source, Span};
 pub(crate) struct Linter {
     config: Config,
     pub(crate) found: Vec<Diagnostic>,
+    /// Rule, place and message of what was found.
+    said: HashSet<(&'static str, Span, String)>,
 }
 
 impl Linter {
-    pub(crate) const fn new(config: Config) -> Self {
-        Self { config, found: Vec::new() }
+    pub(crate) fn new(config: Config) -> Self {
+        Self { config, found: Vec::new(), said: HashSet::new() }
     }
 
     /// Reports unless the rule is skipped, here or in the file, or the same was said of the same place.
@@ -41,12 +45,13 @@ impl Linter {
         if !self.config.enabled(rule) || local.into_iter().any(|local| local.skips(rule)) {
             return;
         }
+        if !self.said.insert((rule.name, span, message.clone())) {
+            return;
+        }
         let code = Code::Rule(rule.name.to_owned());
         let found = Diagnostic::new(Severity::Warning, code, message, source, span)
             .with_hint(Some(format!("see {}", rule.url())));
-        if !self.found.contains(&found) {
-            self.found.push(found);
-        }
+        self.found.push(found);
     }
 
     /// The names of violated rules, where the file asks that they be errors.

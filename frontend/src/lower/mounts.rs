@@ -94,7 +94,12 @@ impl Lowering<'_> {
         }
         let namespace = self.globals().get("BUILDKIT_CACHE_MOUNT_NS");
         let namespace = self.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS").map_or(namespace, |own| Some(own));
-        let id = if mount.id.is_empty() { path::clean(&mount.target) } else { mount.id.clone() };
+        let mut id = if mount.id.is_empty() { path::clean(&mount.target) } else { mount.id.clone() };
+        if source == "/" && (mount.mode, mount.uid, mount.gid) != (None, None, None) {
+            // Caches that begin with another owner or mode are other caches, as in BuildKit.
+            let (uid, gid, mode) = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0), mount.mode.unwrap_or(0o755));
+            id.push_str(&format!("@{uid}:{gid}:{mode:o}"));
+        }
         Ok(MountKind::Cache {
             id: format!("{}/{id}", namespace.unwrap_or("")),
             sharing: mount.sharing.unwrap_or_default(),
