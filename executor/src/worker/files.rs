@@ -6,14 +6,20 @@ use std::sync::atomic::AtomicBool;
 
 use lap_cache::snapshot::{Snapshot, Workspace};
 use lap_cache::store::Store;
-use lap_solver::graph::{File, FileAction};
+use lap_solver::event::Event;
+use lap_solver::graph::{File, FileAction, VertexId};
 
 use super::{BuildWorker, CancelOnDrop, Output, WorkerError, root_of, with_layer};
 use crate::op::file;
 use crate::overlay::View;
 use crate::tree::{Owners, Tree};
 
-pub(super) async fn run(worker: &Arc<BuildWorker>, step: &File, inputs: Vec<Output>) -> Result<Snapshot, WorkerError> {
+pub(super) async fn run(
+    worker: &Arc<BuildWorker>,
+    id: VertexId,
+    step: &File,
+    inputs: Vec<Output>,
+) -> Result<Snapshot, WorkerError> {
     let root = root_of(step.root, &inputs)?;
     worker.ensure_layers(&root).await?;
     let sources = sources(step);
@@ -24,7 +30,13 @@ pub(super) async fn run(worker: &Arc<BuildWorker>, step: &File, inputs: Vec<Outp
     }
     let cancel = CancelOnDrop::default();
     let (store, step, cancelled) = (worker.store().clone(), step.clone(), cancel.flag());
-    tokio::task::spawn_blocking(move || apply(&store, &step, root, &sources, &inputs, &cancelled)).await?
+    let work = move || apply(&store, &step, root, &sources, &inputs, &cancelled);
+    let (snapshot, skipped) = tokio::task::spawn_blocking(work).await??;
+    if skipped > 0 {
+        let message = format!("{skipped} owners or devices were left out: they need root, or more ids in /etc/subuid");
+        worker.options.events.send(Event::Warning { vertex: Some(id), message });
+    }
+    Ok(snapshot)
 }
 
 /// The inputs that are copied from.
@@ -46,7 +58,7 @@ fn apply(
     sources: &[u32],
     inputs: &[Output],
     cancelled: &AtomicBool,
-) -> Result<Snapshot, WorkerError> {
+) -> Result<(Snapshot, u64), WorkerError> {
     let mut trees = HashMap::new();
     for source in sources {
         let input = inputs.get(*source as usize).ok_or(WorkerError::Input(*source as usize))?;
@@ -55,11 +67,11 @@ fn apply(
     let parents = root.diff_ids();
     let workspace = store.workspace()?;
     let view = View::open(&store.overlay(&parents, Some(&workspace))?, store.mode())?;
-    file::apply(step, view.root(), |input| trees.get(&input).map(Source::tree), store.mode(), cancelled)?;
+    let applied = file::apply(step, view.root(), |input| trees.get(&input).map(Source::tree), store.mode(), cancelled)?;
     drop(view);
     drop(trees);
     let layer = store.commit(workspace, &parents, false)?;
-    Ok(with_layer(root, layer.as_ref()))
+    Ok((with_layer(root, layer.as_ref()), applied.skipped))
 }
 
 /// The tree of an input, and what keeps it there.

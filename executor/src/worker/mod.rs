@@ -210,7 +210,7 @@ impl Worker for BuildWorker {
         match &vertex.op {
             Op::Source(source) => self.source(source),
             Op::Exec(exec) => Ok(Output::Layers(op::exec::run(self, id, vertex, exec, inputs).await?)),
-            Op::File(file) => Ok(Output::Layers(files::run(self, file, inputs).await?)),
+            Op::File(file) => Ok(Output::Layers(files::run(self, id, file, inputs).await?)),
             Op::Merge => Ok(Output::Layers(op::merge::run(&inputs)?)),
         }
     }

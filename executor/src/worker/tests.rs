@@ -263,6 +263,51 @@ fn a_second_build_does_nothing_and_a_change_only_what_depends_on_it() {
 }
 
 #[test]
+fn a_context_that_changes_meanwhile_gives_a_whole_layer_or_an_error() {
+    let Some(bench) = Bench::new() else { return };
+    let stop = Arc::new(AtomicBool::new(false));
+    let mutate = |dir: PathBuf, stop: Arc<AtomicBool>| {
+        let mut state = 1_u64;
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(std::time::Duration::from_millis(state % 8));
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let path = dir.join(format!("d/{}", (state >> 33) % 40));
+            drop(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)));
+            match (state >> 50) % 6 {
+                0 => drop(symlink("/etc/passwd", &path)),
+                1 => drop(rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU)),
+                2 => drop(fs::create_dir(&path)),
+                _ => drop(fs::write(&path, vec![b'x'; (state >> 40) as usize % 200_000])),
+            }
+        }
+    };
+    fs::create_dir(bench.context().join("d")).unwrap();
+    let thread = std::thread::spawn({
+        let (dir, stop) = (bench.context(), Arc::clone(&stop));
+        move || mutate(dir, stop)
+    });
+    let mut outcomes = (0, 0);
+    for _ in 0..40 {
+        let mut builder = Builder::new();
+        let context = context(&mut builder);
+        let target = step(&mut builder, context, None, copy("/d", "/t"));
+        match bench.build(bench.options(&[]), &builder.finish(), target) {
+            Ok(_) => outcomes.0 += 1,
+            Err(SolveError::Step {
+                error: WorkerError::Tree(error) | WorkerError::File(op::file::FileError::Source(error)),
+                ..
+            }) if error.to_string().ends_with("changed while reading") => {
+                outcomes.1 += 1;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    thread.join().unwrap();
+    println!("whole: {}, changed while reading: {}", outcomes.0, outcomes.1);
+}
+
+#[test]
 #[ignore = "measures"]
 fn measure() {
     let dir = PathBuf::from(std::env::var("LAP_MEASURE").unwrap());

@@ -224,7 +224,8 @@ async fn fill(
             parents: false,
         };
         let step = File { root: None, actions: vec![FileAction::Copy(copy)] };
-        Ok(file::apply(&step, root.as_fd(), |_| Some(source.tree()), store.mode(), &cancelled)?)
+        file::apply(&step, root.as_fd(), |_| Some(source.tree()), store.mode(), &cancelled)?;
+        Ok(())
     };
     tokio::task::spawn_blocking(work).await?
 }

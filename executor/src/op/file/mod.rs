@@ -25,10 +25,17 @@ pub use owner::{Owner, OwnerError};
 
 use crate::tree::{Tree, Walk};
 use copy::{Copier, Ownership, prepare};
-use target::{Attributes, Target, finish};
+use target::{Attributes, Target};
 
 /// Mode of a file made from text in the Dockerfile.
 const INLINE_MODE: u32 = 0o644;
+
+/// What became of the actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// Owners and devices that were left out, since an unprivileged user cannot have them.
+    pub skipped: u64,
+}
 
 /// Applies the actions of a step to the file system below `root`. `input` gives the tree of an input of the step;
 /// actions without one copy from nothing. `mode` is that of the store that the result is for. Ends early when `cancelled` becomes true.
@@ -41,8 +48,8 @@ pub fn apply<'t>(
     mut input: impl FnMut(u32) -> Option<&'t Tree>,
     mode: StoreMode,
     cancelled: &AtomicBool,
-) -> Result<(), FileError> {
-    let target = Target::new(root.as_fd());
+) -> Result<Applied, FileError> {
+    let target = Target::new(root.as_fd(), mode);
     for action in &file.actions {
         match action {
             FileAction::Mkdir { path, mode, owner } => {
@@ -56,11 +63,11 @@ pub fn apply<'t>(
                 let Some(from) = copy.from else {
                     return Err(crate::tree::TreeError::not_found(copy.source.as_bytes()).into());
                 };
-                copy_from(&target, copy, input(from).ok_or(FileError::NoInput(from))?, mode, cancelled)?;
+                copy_from(&target, copy, input(from).ok_or(FileError::NoInput(from))?, cancelled)?;
             }
         }
     }
-    Ok(())
+    Ok(Applied { skipped: target.skipped() })
 }
 
 fn mkfile(
@@ -77,17 +84,10 @@ fn mkfile(
     let mut file = target.create_file(&at)?;
     let mode = chmod.map_or(INLINE_MODE, |chmod| chmod.apply(INLINE_MODE, false));
     file.write_all(data).map_err(|error| FileError::target("write", &at, error))?;
-    finish(file.as_fd(), &Attributes { owner, mode, mtime: None, xattrs: &[] })
-        .map_err(|error| FileError::target("set the attributes of", &at, error))
+    target.finish(file.as_fd(), &at, &Attributes { owner, mode, mtime: None, xattrs: &[] })
 }
 
-fn copy_from(
-    target: &Target<'_>,
-    copy: &Copy,
-    tree: &Tree,
-    mode: StoreMode,
-    cancelled: &AtomicBool,
-) -> Result<(), FileError> {
+fn copy_from(target: &Target<'_>, copy: &Copy, tree: &Tree, cancelled: &AtomicBool) -> Result<(), FileError> {
     let chmod = copy.mode.as_ref().map(Chmod::new).transpose()?;
     let ownership = match &copy.owner {
         Some(owner) => Ownership::Give(Owner::resolve(owner, target)?),
@@ -99,7 +99,7 @@ fn copy_from(
         tree.check_required(&copy.source, &copy.include)?;
     }
     for source in tree.matches(&copy.source, copy.wildcard)? {
-        if copy.unpack == Unpack::IfArchive && unpack::unpack(target, copy, tree, &source, ownership, mode)? {
+        if copy.unpack == Unpack::IfArchive && unpack::unpack(target, copy, tree, &source, ownership)? {
             continue;
         }
         Copier::new(tree, target, &walk, ownership, chmod.as_ref(), cancelled).run(&source, copy)?;

@@ -1,10 +1,11 @@
 //! The file system that is changed, reached from one directory fd. Links in it are followed inside it only.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use lap_cache::store::Mode as StoreMode;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
@@ -16,6 +17,10 @@ use crate::tree::{Meta, shown};
 /// A root that is changed by nobody else meanwhile.
 pub(super) struct Target<'r> {
     root: BorrowedFd<'r>,
+    /// Of the store that the result is for.
+    mode: StoreMode,
+    /// Owners and devices that an unprivileged user cannot have.
+    skipped: Cell<u64>,
     /// The directory used last: most entries lie in the same one as the entry before.
     last: RefCell<Option<(Vec<u8>, Rc<OwnedFd>)>>,
 }
@@ -31,8 +36,28 @@ pub(super) struct Attributes<'a> {
 }
 
 impl<'r> Target<'r> {
-    pub(super) const fn new(root: BorrowedFd<'r>) -> Self {
-        Self { root, last: RefCell::new(None) }
+    pub(super) const fn new(root: BorrowedFd<'r>, mode: StoreMode) -> Self {
+        Self { root, mode, skipped: Cell::new(0), last: RefCell::new(None) }
+    }
+
+    /// In whose name the result's store is kept.
+    pub(super) const fn mode(&self) -> StoreMode {
+        self.mode
+    }
+
+    /// How many owners and devices were left out so far.
+    pub(super) const fn skipped(&self) -> u64 {
+        self.skipped.get()
+    }
+
+    /// Counts what was left out.
+    pub(super) fn skip(&self, count: u64) {
+        self.skipped.set(self.skipped.get() + count);
+    }
+
+    /// Whether a refusal is one that an unprivileged user has to live with.
+    pub(super) fn is_beyond_us(&self, error: Errno) -> bool {
+        self.mode == StoreMode::User && matches!(error, Errno::PERM | Errno::INVAL)
     }
 
     /// The root directory.
@@ -120,8 +145,7 @@ impl<'r> Target<'r> {
         }
         self.mkdir(path)?;
         let dir = self.dir(path)?;
-        finish(dir.as_fd(), &Attributes { owner, mode, mtime: None, xattrs: &[] })
-            .map_err(|error| FileError::target("set the attributes of", path, error))
+        self.finish(dir.as_fd(), path, &Attributes { owner, mode, mtime: None, xattrs: &[] })
     }
 
     /// Makes a directory that only its owner can enter, until it is finished.
@@ -165,11 +189,24 @@ impl<'r> Target<'r> {
             .map(File::from)
     }
 
+    /// Gives an open file or directory its owner, mode, attributes and times, in the order in which none undoes another.
+    pub(super) fn finish(&self, fd: BorrowedFd<'_>, path: &[u8], attributes: &Attributes<'_>) -> Result<(), FileError> {
+        let (uid, gid) = ids(attributes.owner);
+        let mode = self.mode_after(rustix::fs::fchown(fd, uid, gid), attributes.mode);
+        mode.and_then(|mode| rustix::fs::fchmod(fd, mode))
+            .and_then(|()| set_xattrs(fd, attributes.xattrs))
+            .and_then(|()| attributes.mtime.map_or(Ok(()), |mtime| rustix::fs::futimens(fd, &times(mtime))))
+            .map_err(|error| FileError::target("set the attributes of", path, error))
+    }
+
     /// Gives an entry that is no link, file or directory its owner, mode and times.
     pub(super) fn finish_node(&self, path: &[u8], attributes: &Attributes<'_>) -> Result<(), FileError> {
         let (dir, name) = self.parent(path)?;
-        self.finish_link(path, attributes)?;
-        rustix::fs::chmodat(&*dir, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())
+        let (uid, gid) = ids(attributes.owner);
+        let owned = rustix::fs::chownat(&*dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
+        self.mode_after(owned, attributes.mode)
+            // Made by us a moment ago, and no link: there is nothing to follow.
+            .and_then(|mode| rustix::fs::chmodat(&*dir, name, mode, AtFlags::empty()))
             .and_then(|()| set_times(&dir, name, attributes))
             .map_err(|error| FileError::target("set the attributes of", path, error))
     }
@@ -178,28 +215,35 @@ impl<'r> Target<'r> {
     pub(super) fn finish_link(&self, path: &[u8], attributes: &Attributes<'_>) -> Result<(), FileError> {
         let (dir, name) = self.parent(path)?;
         let (uid, gid) = ids(attributes.owner);
-        rustix::fs::chownat(&*dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
-            .and_then(|()| set_times(&dir, name, attributes))
+        let owned = rustix::fs::chownat(&*dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
+        self.mode_after(owned, 0)
+            .and_then(|_| set_times(&dir, name, attributes))
             .map_err(|error| FileError::target("set the attributes of", path, error))
+    }
+
+    /// The mode that an entry may have after its owner was set or could not be.
+    fn mode_after(&self, owned: Result<(), Errno>, mode: u32) -> Result<Mode, Errno> {
+        match owned {
+            Ok(()) => Ok(Mode::from_raw_mode(mode)),
+            Err(error) if self.is_beyond_us(error) => {
+                self.skip(1);
+                // What was to run as somebody else must not run as root instead.
+                Ok(Mode::from_raw_mode(mode & !0o6000))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
-/// Gives an open file or directory its owner, mode, attributes and times, in the order in which none undoes another.
-pub(super) fn finish(fd: BorrowedFd<'_>, attributes: &Attributes<'_>) -> Result<(), Errno> {
-    let (uid, gid) = ids(attributes.owner);
-    rustix::fs::fchown(fd, uid, gid)?;
-    rustix::fs::fchmod(fd, Mode::from_raw_mode(attributes.mode))?;
-    for (name, value) in attributes.xattrs {
+fn set_xattrs(fd: BorrowedFd<'_>, xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Errno> {
+    for (name, value) in xattrs {
         match rustix::fs::fsetxattr(fd, &name[..], value, XattrFlags::empty()) {
             // A file system or a user that may not have it: the copy is made without, as BuildKit does.
             Ok(()) | Err(Errno::PERM | Errno::NOTSUP | Errno::INVAL) => {}
             Err(error) => return Err(error),
         }
     }
-    match attributes.mtime {
-        Some(mtime) => rustix::fs::futimens(fd, &times(mtime)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 pub(super) fn is_dir(stat: &Stat) -> bool {

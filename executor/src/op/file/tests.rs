@@ -95,13 +95,10 @@ fn copy(source: &str, dest: &str) -> Copy {
 fn run(source: &Path, target: &Path, actions: Vec<FileAction>) -> Result<(), FileError> {
     let tree = Tree::open(source, None, Owners::Kept).unwrap();
     let root = fs::File::open(target).unwrap();
-    apply(
-        &File { root: None, actions },
-        root.as_fd(),
-        |_| Some(&tree),
-        lap_cache::store::Mode::Root,
-        &std::sync::atomic::AtomicBool::new(false),
-    )
+    let (mode, cancelled) = (lap_cache::store::Mode::Root, std::sync::atomic::AtomicBool::new(false));
+    let applied = apply(&File { root: None, actions }, root.as_fd(), |_| Some(&tree), mode, &cancelled)?;
+    assert_eq!(applied.skipped, 0);
+    Ok(())
 }
 
 /// Whether owners can be given away; prints why not.

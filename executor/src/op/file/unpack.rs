@@ -6,7 +6,6 @@ use std::io::{Seek, SeekFrom};
 use std::os::fd::AsFd;
 
 use lap_cache::layer::Owner as ArchiveOwner;
-use lap_cache::store::Mode;
 use lap_cache::tarball::{extract_into, is_archive};
 use lap_solver::graph::Copy;
 
@@ -23,7 +22,6 @@ pub(super) fn unpack(
     tree: &Tree,
     source: &[u8],
     ownership: Ownership,
-    mode: Mode,
 ) -> Result<bool, FileError> {
     let (at, node) = tree.existing(source)?;
     if !matches!(node.kind, Kind::File(_)) {
@@ -44,7 +42,8 @@ pub(super) fn unpack(
     let failed =
         |error: lap_cache::layer::LayerError| FileError::Unpack { path: shown(source), source: Box::new(error) };
     // The destination is the root that links of the archive lead to at most.
-    extract_into(&*target.dir(&dest)?, b"", &file, owner, mode).map_err(failed)?;
+    let done = extract_into(&*target.dir(&dest)?, b"", &file, owner, target.mode()).map_err(failed)?;
+    target.skip(done.skipped);
     target.forget();
     tree.check_unchanged(file.as_fd(), &at, node)?;
     Ok(true)
