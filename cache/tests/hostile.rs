@@ -221,13 +221,16 @@ async fn passing_faults_are_got_over() {
     let scratch = Scratch::new();
     let shelf = Shelf::of(&scratch.store("a"));
     type Fault = fn(&Shelf, &Request, usize) -> Option<Answer>;
-    let faults: [(&str, Fault); 9] = [
+    let faults: [(&str, Fault); 10] = [
         ("nothing", |_, _, _| None),
         ("429 twice", |_, _, before| (before < 2).then(|| answer(429, "").with("Retry-After", "0"))),
         ("429 with a date", |_, _, before| {
             (before < 1).then(|| answer(429, "").with("Retry-After", "Wed, 21 Oct 2099 07:28:00 GMT"))
         }),
         ("503 three times", |_, _, before| (before < 3).then(|| answer(503, "<html>busy</html>"))),
+        ("documents cut", |shelf, request, before| {
+            (before < 1 && request.path != shelf.big()).then(|| Answer { cut: Some(10), ..shelf.honest(request) })
+        }),
         ("cut, then a range", |shelf, request, before| {
             (request.path == shelf.big() && before < 3).then(|| {
                 let honest = shelf.honest(request);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use oci_spec::image::Descriptor;
 
-use crate::image::manifest::{annotated, docker};
+use crate::image::manifest::annotated;
 use crate::image::{Image, ImageError, Reference};
 use crate::names::{IMAGE_NAME, REF_NAME};
 
@@ -91,10 +91,4 @@ fn docker_manifest(images: &[Named]) -> Result<Vec<u8>, ImageError> {
 
 fn familiar_tag(name: &Reference) -> String {
     name.without_digest().unwrap_or_else(|| name.clone()).familiar()
-}
-
-/// Whether tools that only know OCI media types find this image in a layout.
-#[must_use]
-pub fn is_oci(image: &Image) -> bool {
-    image.descriptor.media_type().as_ref() != docker::MANIFEST
 }

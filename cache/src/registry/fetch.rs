@@ -160,7 +160,7 @@ impl Client {
         let has_blob = store.content().has(&digest)? == Some(size);
         let wants_files = job.unpack && !unpacked;
         if !wants_files && (has_blob || !job.keep_blob) {
-            Progress::exists(&digest, size, events);
+            Progress::ended(&digest, Action::Exists, size, events);
             return Ok(());
         }
         if has_blob {

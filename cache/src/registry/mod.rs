@@ -172,16 +172,8 @@ impl Progress {
         self.send(true);
     }
 
-    /// It was there already.
-    fn exists(digest: &Digest, size: u64, events: &Events) {
-        Self {
-            id: digest.to_string(),
-            action: Action::Exists,
-            total: size,
-            current: 0,
-            told: 0,
-            events: events.clone(),
-        }
-        .done();
+    /// All of it was done at once, or elsewhere.
+    fn ended(digest: &Digest, action: Action, total: u64, events: &Events) {
+        Self { id: digest.to_string(), action, total, current: 0, told: 0, events: events.clone() }.done();
     }
 }

@@ -152,7 +152,8 @@ impl Client {
         Ok(fetched)
     }
 
-    /// A document from the first address that has it as it should be; one with other bytes is asked once more.
+    /// A document from the first address that has it as it should be; one that is damaged or cut short is asked for
+    /// once more.
     async fn document(
         &self,
         reference: &Reference,
@@ -167,7 +168,7 @@ impl Client {
                     Ok(fetched) => return Ok(fetched),
                     Err(error) => failed = error,
                 }
-                if !failed.is_corruption() {
+                if !failed.is_corruption() && !matches!(failed, RegistryError::BrokenOff { .. }) {
                     break;
                 }
             }

@@ -54,7 +54,7 @@ impl Client {
         // A HEAD that is refused or not known says nothing; the upload will tell.
         let length_fits = response.content_length().is_none_or(|length| length == 0 || length == parcel.size);
         if response.status() == StatusCode::OK && length_fits {
-            Progress::exists(&parcel.digest, parcel.size, events);
+            Progress::ended(&parcel.digest, Action::Exists, parcel.size, events);
             return Ok(Offer::Taken);
         }
         for from in &parcel.mount_from {
@@ -66,7 +66,7 @@ impl Client {
             let Ok(response) = self.transport.send(endpoint, &scope, &call).await else { continue };
             match response.status() {
                 StatusCode::CREATED => {
-                    Progress::exists(&parcel.digest, parcel.size, events);
+                    Progress::ended(&parcel.digest, Action::Exists, parcel.size, events);
                     return Ok(Offer::Taken);
                 }
                 StatusCode::ACCEPTED => return Ok(Offer::Wanted(location(&response).ok())),
@@ -133,7 +133,7 @@ impl Client {
         };
         let status = response.status();
         if status.is_success() {
-            Progress::new(&parcel.digest, Action::Upload, parcel.size, events).done();
+            Progress::ended(&parcel.digest, Action::Upload, parcel.size, events);
             return Ok(Outcome::Sent);
         }
         // The session is gone or was cut short: a new one may do.
