@@ -6,6 +6,8 @@
 //! blobs/sha256/<hex>      verified bytes, never changed
 //! layers/<hex>/fs         a layer unpacked, named by diff ID; an overlay lower directory
 //! layers/<hex>/layer.json what is known of it
+//! layer-blobs/<hex>.json  blobs known of a layer, here or elsewhere, by diff ID
+//! *.lock                  names.lock, layer-blobs.lock: writers one by one; gc.lock: shared in use, alone to prune
 //! records/ names/ caches/ containers/
 //! tmp/<session>/          what a living process is making; locked by it
 //! ```
