@@ -349,6 +349,21 @@ fn a_handle_that_let_go_can_be_used_again() {
 }
 
 #[test]
+fn a_run_directory_that_vanished_leaves_nothing_behind() {
+    on_a_host(|| {
+        let (directory, _world) = (tempfile::tempdir().unwrap(), outside_world());
+        let before = host_state();
+        let [first, second] = [(), ()].map(|()| Network::open(directory.path()).unwrap());
+        let (one, two) = (first.attach().unwrap(), second.attach().unwrap());
+        std::fs::remove_dir_all(directory.path()).unwrap();
+        drop((one, first));
+        assert!(inside(two.namespace(), || ping(Ipv4Addr::new(198, 51, 100, 2))), "the other one still needs it");
+        drop((two, second));
+        assert_eq!(host_state(), before);
+    });
+}
+
+#[test]
 fn flushed_rules_come_back() {
     on_a_host(|| {
         if Command::new("nft").arg("-v").output().is_err() {

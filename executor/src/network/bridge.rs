@@ -86,6 +86,14 @@ fn make(locked: &Locked<'_>, state: &mut State, socket: &mut Socket) -> Result<(
     Ok((made, passed.notices))
 }
 
+/// Whether the bridge is there and has no port but `own`.
+pub(crate) fn is_idle(bridge: &Bridge, own: &[String]) -> Result<bool, NetworkError> {
+    let mut socket = namespace::open_route_socket()?;
+    let Some(found) = ours(&mut socket, bridge)? else { return Ok(false) };
+    let links = link::list(&mut socket)?;
+    Ok(!links.iter().any(|link| link.master == Some(found.index) && !own.contains(&link.name)))
+}
+
 /// Puts the packet rules back if somebody has flushed them.
 fn renew_rules(locked: &Locked<'_>, state: &mut State, bridge: Bridge) -> Result<Vec<Notice>, NetworkError> {
     let mut rules = namespace::open_netfilter_socket()?;
@@ -252,7 +260,7 @@ mod tests {
     use super::*;
 
     fn link(index: u32, name: &str, mtu: u32, alias: Option<&str>) -> Link {
-        Link { index, name: name.into(), mac: None, mtu, alias: alias.map(str::to_owned) }
+        Link { index, name: name.into(), mtu, alias: alias.map(str::to_owned), ..Link::default() }
     }
 
     #[test]

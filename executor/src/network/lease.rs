@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::error::NetworkError;
 use super::nat::Notice;
-use super::state::{Locked, Owner, State, StateDirectory};
+use super::state::{Bridge, Locked, Owner, State, StateDirectory};
 use super::subnet::Subnet;
 use super::{bridge, link, namespace};
 
@@ -20,6 +20,14 @@ pub(crate) struct Lease {
     pub(crate) mtu: u32,
     /// The index of the bridge's link.
     pub(crate) bridge: u32,
+}
+
+/// What [`Leases::hold`] came to.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) bridge: Option<Bridge>,
+    /// What there is to say if the bridge was made for this.
+    pub(crate) notices: Vec<Notice>,
 }
 
 /// The name of the outer end of the veth pair of an address: addresses are unique on a host, so are these.
@@ -39,24 +47,37 @@ impl Leases {
     }
 
     /// Makes the bridge if there is none and lets it stay until [`Leases::let_go`].
-    pub(crate) fn hold(&self) -> Result<Vec<Notice>, NetworkError> {
+    pub(crate) fn hold(&self) -> Result<Held, NetworkError> {
         let (locked, mut state) = self.begin()?;
         let (_, notices) = bridge::ensure(&locked, &mut state)?;
         state.holders.push(Owner::this()?);
         locked.write(&state)?;
-        Ok(notices)
+        Ok(Held { bridge: state.bridge, notices })
     }
 
     /// Ends one [`Leases::hold`] of this process, and gives back its last addresses in the same go.
-    pub(crate) fn let_go(&self, addresses: &[Ipv4Addr]) -> Result<(), NetworkError> {
+    ///
+    /// If somebody has removed the run directory meanwhile, nobody else can know of the bridge: then it goes as soon as
+    /// it has no other ports.
+    pub(crate) fn let_go(&self, addresses: &[Ipv4Addr], held: Option<&Bridge>) -> Result<(), NetworkError> {
         let (locked, mut state) = self.begin()?;
         let this = Owner::this()?;
         if let Some(position) = state.holders.iter().position(|owner| *owner == this) {
             state.holders.swap_remove(position);
         }
         let mut own = addresses.to_vec();
-        own.retain(|address| state.leases.get(address) == Some(&this));
-        state.leases.retain(|address, _| !own.contains(address));
+        match held {
+            Some(bridge) if state.bridge.is_none() => {
+                let names: Vec<_> = own.iter().copied().map(outer_name).collect();
+                if bridge::is_idle(bridge, &names)? {
+                    state.bridge = Some(bridge.clone());
+                }
+            }
+            _ => {
+                own.retain(|address| state.leases.get(address) == Some(&this));
+                state.leases.retain(|address, _| !own.contains(address));
+            }
+        }
         settle(&locked, state, &own)
     }
 

@@ -60,6 +60,8 @@ pub(crate) struct Link {
     pub(crate) mac: Option<Mac>,
     pub(crate) mtu: u32,
     pub(crate) alias: Option<String>,
+    /// The index of the bridge of which it is a port.
+    pub(crate) master: Option<u32>,
 }
 
 /// One IPv4 route: where to, and through which links.
@@ -239,6 +241,7 @@ fn parse_link(kind: u16, body: &[u8]) -> Option<Link> {
         mac: attributes.get(IFLA_ADDRESS).and_then(|mac| mac.try_into().ok()),
         mtu: attributes.u32(IFLA_MTU).unwrap_or_default(),
         alias: attributes.string(IFLA_IFALIAS),
+        master: attributes.u32(IFLA_MASTER),
     })
 }
 

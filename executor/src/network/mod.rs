@@ -34,11 +34,12 @@ use std::time::{Duration, Instant};
 
 pub use self::dns::{ResolvConf, host_resolv_conf, resolv_conf};
 pub use self::error::NetworkError;
-use self::lease::{Lease, Leases};
+use self::lease::{Held, Lease, Leases};
 use self::link::VethPair;
 pub use self::namespace::loopback_only;
 pub use self::nat::Notice;
 use self::netlink::Socket;
+use self::state::Bridge;
 pub use self::subnet::Subnet;
 
 /// The name of the link inside a sandbox.
@@ -257,13 +258,14 @@ impl Shared {
     fn activate(&self) -> Result<(), NetworkError> {
         let mut active = lock(&self.active);
         if active.is_none() {
-            let notices = self.leases.hold()?;
+            let Held { bridge, notices } = self.leases.hold()?;
             let (leaving, left) = mpsc::channel();
             let leases = Arc::clone(&self.leases);
-            let cleaner = match namespace::on_own_thread(move || clean(&leases, &left)) {
+            let held = bridge.clone();
+            let cleaner = match namespace::on_own_thread(move || clean(&leases, &left, held.as_ref())) {
                 Ok(cleaner) => cleaner,
                 Err(error) => {
-                    drop(self.leases.let_go(&[]));
+                    drop(self.leases.let_go(&[], bridge.as_ref()));
                     return Err(error);
                 }
             };
@@ -346,7 +348,7 @@ fn connect(
 ///
 /// Waits a moment after each first one for others: removing twenty takes as long as one, and the last ones go with the
 /// bridge.
-fn clean(leases: &Leases, left: &mpsc::Receiver<Ipv4Addr>) -> Result<(), NetworkError> {
+fn clean(leases: &Leases, left: &mpsc::Receiver<Ipv4Addr>, held: Option<&Bridge>) -> Result<(), NetworkError> {
     let mut result = Ok(());
     let mut batch = Vec::new();
     while let Ok(first) = left.recv() {
@@ -365,7 +367,7 @@ fn clean(leases: &Leases, left: &mpsc::Receiver<Ipv4Addr>) -> Result<(), Network
         result = result.and(given_back);
         batch.clear();
     }
-    let let_go = leases.let_go(&batch);
+    let let_go = leases.let_go(&batch, held);
     result.and(let_go)
 }
 
