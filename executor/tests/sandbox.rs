@@ -6,6 +6,7 @@
 
 mod containers;
 mod probe;
+mod rootless;
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -28,6 +29,9 @@ fn main() {
     }
     if let Some(dir) = argument.strip_prefix("--spawn-and-hang=") {
         return spawn_and_hang(Path::new(dir));
+    }
+    if let Some(dir) = argument.strip_prefix("--rootless=") {
+        return rootless::inside(Path::new(dir));
     }
     if !rustix::process::geteuid().is_root() {
         println!("SKIPPED: the sandbox tests need root");
@@ -91,6 +95,8 @@ const TESTS: &[Test] = &[
     ("containers::terminal", containers::terminal),
     ("containers::dead_watcher", containers::dead_watcher),
     ("containers::network", containers::network),
+    ("rootless::single_id", rootless::single_id),
+    ("rootless::ranges", rootless::ranges),
     ("speed", speed),
 ];
 
@@ -181,7 +187,8 @@ fn read(fd: Option<OwnedFd>) -> String {
 }
 
 fn run(spec: Spec) -> Done {
-    let mut running = sandbox::spawn(spec).unwrap_or_else(|error| panic!("{error} {:?}", error.hint()));
+    let mut running = sandbox::spawn(spec)
+        .unwrap_or_else(|error| panic!("{error} {:?} {:?}", error.hint(), std::error::Error::source(&error)));
     let (out, err) = (running.stdout.take(), running.stderr.take());
     let errors = std::thread::spawn(move || read(err));
     let out = read(out);
@@ -824,24 +831,48 @@ fn insecure() {
     assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" x "));
 }
 
+/// Change of a specification.
+type Change = fn(&mut Spec);
+
+/// Prints what a no-op costs, and what its parts do.
 fn speed() {
     let image = Image::new();
-    for (name, network) in [("host", true), ("none", false)] {
-        let mut times: Vec<Duration> = (0..40)
+    let variants: [(&str, Change); 6] = [
+        ("loopback only", |_| {}),
+        ("host network", |spec| spec.network = NetworkSetup::Host),
+        ("host network, no control group", |spec| {
+            spec.network = NetworkSetup::Host;
+            spec.limits.pids = Some(0);
+        }),
+        ("host network, no walls", |spec| {
+            spec.network = NetworkSetup::Host;
+            spec.security = Security::Insecure;
+        }),
+        ("host network, three files of /etc", |spec| {
+            spec.network = NetworkSetup::Host;
+            let data = Some(vec![b'x'; 100]);
+            spec.etc = EtcFiles { hosts: data.clone(), resolv_conf: data.clone(), hostname: data, dir: None };
+        }),
+        ("host network, all limits", |spec| {
+            spec.network = NetworkSetup::Host;
+            spec.limits = Limits { memory: Some(1 << 30), nano_cpus: Some(2_000_000_000), ..Limits::default() };
+        }),
+    ];
+    for (name, change) in variants {
+        let mut times: Vec<(Duration, Duration)> = (0..30)
             .map(|_| {
                 let mut spec = image.spec(&["/bin/true"]);
-                spec.rootfs.volatile = false;
                 spec.stdio = Stdio::Null;
-                if network {
-                    spec.network = NetworkSetup::Host;
-                }
+                change(&mut spec);
                 let start = Instant::now();
                 let mut running = sandbox::spawn(spec).unwrap();
+                let started = start.elapsed();
                 running.wait().unwrap();
-                start.elapsed()
+                (start.elapsed(), started)
             })
             .collect();
         times.sort();
-        println!("  no-op with network {name}: min {:?}, median {:?}, p90 {:?}", times[0], times[20], times[36]);
+        let ((min, started), (median, _), (slow, _)) = (times[0], times[15], times[27]);
+        println!("  no-op, {name}: min {min:?} (of it {started:?} until it runs), median {median:?}, p90 {slow:?}");
     }
 }

@@ -165,12 +165,15 @@ impl super::Containers {
         for entry in entries.drain(..).skip(skip) {
             each(entry).map_err(failed())?;
         }
-        while options.follow {
+        if !options.follow {
+            return Ok(());
+        }
+        loop {
             // In this order: what was written before the end is still read after it.
             let running = container.refresh().is_ok() && matches!(container.state, State::Running(_));
             drain(&mut reader, each).map_err(failed())?;
             if !running {
-                break;
+                return Ok(());
             }
             std::thread::sleep(Duration::from_millis(50));
             if replaced(&reader, &path) {
@@ -180,7 +183,6 @@ impl super::Containers {
                 }
             }
         }
-        Ok(())
     }
 }
 

@@ -41,6 +41,9 @@ pub struct Attached {
     containers: Containers,
 }
 
+/// A sandbox that runs, its network, and what the user should know.
+type Launched = (Running, Option<(Attachment, Network)>, Vec<Notice>);
+
 impl Containers {
     /// Starts a container and stays with it; `size` is that of the caller's terminal.
     ///
@@ -50,6 +53,7 @@ impl Containers {
         if matches!(container.state, State::Running(_)) {
             return Err(ContainerError::State { id: container.config.id, problem: "is running already" });
         }
+        self.tidy(&mut container)?;
         match self.launch(&container, size) {
             Ok((running, network, notices)) => {
                 let started = self.watch(&mut container, &running, network.as_ref());
@@ -66,11 +70,7 @@ impl Containers {
         }
     }
 
-    fn launch(
-        &self,
-        container: &Container,
-        size: Option<(u16, u16)>,
-    ) -> Result<(Running, Option<(Attachment, Network)>, Vec<Notice>), ContainerError> {
+    fn launch(&self, container: &Container, size: Option<(u16, u16)>) -> Result<Launched, ContainerError> {
         let config = &container.config;
         let mut notices = Vec::new();
         let mut network = None;

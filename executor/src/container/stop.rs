@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::Containers;
-use super::directory::Container;
+use super::directory::{Container, read_json};
 use super::error::ContainerError;
 use super::state::{Live, State};
 use crate::sandbox::{cgroup::Group, send_signal};
@@ -24,7 +24,7 @@ impl Containers {
     /// Where the signal cannot be sent.
     pub fn stop(&self, container: &mut Container, timeout: Option<Duration>) -> Result<(), ContainerError> {
         let State::Running(live) = container.state.clone() else { return Ok(()) };
-        let timeout = timeout.unwrap_or(Duration::from_secs(container.config.stop_timeout));
+        let timeout = timeout.unwrap_or_else(|| Duration::from_secs(container.config.stop_timeout));
         if let Some(process) = live.process.open() {
             signal(&process, container.config.stop_signal)?;
             if !ends_within(&process, timeout) {
@@ -71,6 +71,7 @@ impl Containers {
             // It went by itself.
             return Ok(());
         }
+        self.tidy(&mut container)?;
         self.remove_dir(&container)
     }
 
@@ -93,6 +94,22 @@ impl Containers {
         }
     }
 
+    /// Takes away what a watcher that died without a word left of a container that has ended.
+    pub(super) fn tidy(&self, container: &mut Container) -> Result<(), ContainerError> {
+        let noted: State = read_json(&container.dir.join("state.json"))?;
+        match (noted, &container.state) {
+            (State::Running(live), State::Exited(_)) => self.take_away(container, &live),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_away(&self, container: &mut Container, live: &Live) -> Result<(), ContainerError> {
+        drop(Group::adopt(live.control_groups.clone()));
+        crate::network::reclaim(&self.run_dir)?;
+        let state = container.state.clone();
+        container.set_state(state)
+    }
+
     /// Waits until the watcher has noted the end of a dead container; where there is none any more, takes away what it
     /// left.
     fn settle(&self, container: &mut Container, live: &Live) -> Result<(), ContainerError> {
@@ -109,10 +126,7 @@ impl Containers {
             }
         }
         if !live.supervisor.is_alive() {
-            drop(Group::adopt(live.control_groups.clone()));
-            crate::network::reclaim(&self.run_dir)?;
-            let state = container.state.clone();
-            container.set_state(state)?;
+            self.take_away(container, live)?;
             if container.config.auto_remove {
                 return self.remove_dir(container);
             }

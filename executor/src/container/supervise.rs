@@ -70,12 +70,16 @@ impl Containers {
 /// The watcher: store, mode, run directory, container id.
 pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
     // A session of its own: no terminal, no job control of the caller.
-    drop(nix::unistd::setsid());
+    let _ = nix::unistd::setsid();
     let (Some(root), Some(mode), Some(run_dir), Some(id)) = (args.next(), args.next(), args.next(), args.next()) else {
         return 125;
     };
     let (root, run_dir) = (PathBuf::from(root), PathBuf::from(run_dir));
     let mode = if mode == "user" { Mode::User } else { Mode::Root };
+    if mode == Mode::User {
+        // Later commands of the user find the namespace by this process.
+        drop(crate::userns::stay(&run_dir));
+    }
     let started =
         Store::open(&root, mode).map_err(|error| ContainerError::invalid(error.to_string())).and_then(|store| {
             let containers = Containers::new(store, &run_dir);

@@ -1,6 +1,6 @@
 //! Starting a sandbox from the outside.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -118,12 +118,22 @@ pub(crate) fn own_program() -> Result<&'static OwnedFd, SandboxError> {
         return Ok(program);
     }
     let open = || -> std::io::Result<OwnedFd> {
-        let path = rustix::fs::readlink("/proc/self/exe", Vec::new())?;
-        // The link itself, not the name it shows: that may be another file by now.
-        let file = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.to_string_lossy())))?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-        let mount = rustix::mount::open_tree(&file, "", flags)?;
+        let open = |path: &CStr| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let own = open(c"/proc/self/exe")?;
+        let mount = match rustix::mount::open_tree(&own, "", flags) {
+            // The link leads to the mount we were executed from, which another mount namespace has: what lies at its
+            // name here will do if it is the same file.
+            Err(rustix::io::Errno::INVAL) => {
+                let named = open(&rustix::fs::readlink("/proc/self/exe", Vec::new())?)?;
+                let (own, found) = (rustix::fs::fstat(&own)?, rustix::fs::fstat(&named)?);
+                if (own.st_dev, own.st_ino) != (found.st_dev, found.st_ino) {
+                    return Err(std::io::Error::other("it was replaced while it runs: start it again"));
+                }
+                rustix::mount::open_tree(&named, "", flags)?
+            }
+            other => other?,
+        };
         sys::mount_set_attributes(mount.as_fd(), libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID, false)
             .map_err(|error| error.source)?;
         Ok(mount)

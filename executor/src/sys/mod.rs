@@ -9,7 +9,7 @@ mod system;
 
 use std::io;
 
-pub(crate) use process::{fork_until_exec, reset_signals, spawn_self};
+pub(crate) use process::{fork, fork_until_exec, leave, reset_signals, spawn_self};
 pub(crate) use system::{
     close_other_fds, join_session_keyring, load_filter, loopback_up, mount_set_attributes, take_fd,
 };

@@ -132,6 +132,24 @@ pub(crate) fn fork_until_exec() -> Result<Option<i32>, CallError> {
     }
 }
 
+/// Forks this single-threaded process. Returns nothing in the child, its process number in the parent. Only for a
+/// program that has just started: the child may run any code as long as no other thread can have held a lock.
+pub(crate) fn fork() -> Result<Option<i32>, CallError> {
+    // SAFETY: the caller is single-threaded (entering a user namespace demands it too), so the child's copy of memory
+    // is consistent.
+    match unsafe { libc::fork() } {
+        0 => Ok(None),
+        pid if pid > 0 => Ok(Some(pid)),
+        _ => Err(CallError::last("fork()")),
+    }
+}
+
+/// Ends a forked child without running what the parent registered for its own end.
+pub(crate) fn leave(code: i32) -> ! {
+    // SAFETY: ends this process at once.
+    unsafe { libc::_exit(code) }
+}
+
 /// Puts every signal back to its default action and unblocks all: exec keeps both.
 pub(crate) fn reset_signals() {
     for signal in 1..=64 {

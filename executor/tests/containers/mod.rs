@@ -71,6 +71,14 @@ impl World {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        for container in self.containers.list().unwrap_or_default() {
+            drop(self.containers.remove(container, true));
+        }
+    }
+}
+
 fn sh(script: &str) -> ExecOptions {
     ExecOptions { command: ["sh", "-c", script].map(str::to_owned).to_vec(), ..ExecOptions::default() }
 }

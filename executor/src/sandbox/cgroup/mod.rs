@@ -5,10 +5,12 @@
 
 mod hierarchy;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -121,6 +123,7 @@ impl Group {
         let dir = above.join(name);
         let fresh = !self.dirs.contains(&dir);
         if fresh {
+            sweep(&above);
             make(&above, &dir, |above| {
                 // An empty cpuset takes no process.
                 if controller == "cpuset" { hierarchy::inherit_cpuset(root, above) } else { Ok(()) }
@@ -143,6 +146,7 @@ impl Group {
         }
         let above = root.join(parent);
         let dir = above.join(name);
+        sweep(&above);
         make(&above, &dir, |above| {
             hierarchy::enable(root, controller)?;
             let mut level = root.to_path_buf();
@@ -198,6 +202,23 @@ fn make(above: &Path, dir: &Path, prepare: impl Fn(&Path) -> io::Result<()>) -> 
         }
     }
     Err(io::Error::other(format!("{} keeps disappearing", above.display())))
+}
+
+/// Removes, once in the life of this process, empty groups whose makers were killed before they could. A group's name
+/// begins with its maker's process number.
+fn sweep(above: &Path) {
+    static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if !SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(above.to_path_buf()) {
+        return;
+    }
+    for entry in fs::read_dir(above).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let maker = name.to_str().and_then(|name| name.split_once('-')).and_then(|(pid, _)| pid.parse::<u32>().ok());
+        if maker.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            // One with living processes stays: the kernel refuses.
+            drop(fs::remove_dir(entry.path()));
+        }
+    }
 }
 
 /// Whether a setting may fail: swap accounting is often off.
