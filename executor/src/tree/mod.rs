@@ -11,6 +11,7 @@ mod list;
 pub(crate) mod path;
 mod select;
 mod stat_cache;
+mod walk;
 
 use std::fs::File;
 use std::io;
@@ -25,8 +26,9 @@ use rustix::fs::{FileType, Mode, OFlags};
 pub(crate) use digest::xattrs;
 pub use error::TreeError;
 pub(crate) use path::shown;
-pub use select::{Matched, Selection, Verdict, Walk};
+pub use select::Selection;
 pub use stat_cache::StatCache;
+pub use walk::{Matched, Verdict, Walk};
 
 use path::{ResolveError, Step};
 

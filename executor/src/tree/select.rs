@@ -4,11 +4,12 @@ use std::os::fd::AsFd;
 
 use lap_solver::digest::Key;
 use lap_solver::graph::Copy;
-use lap_solver::pattern::{BadPattern, MatchInfo, Matcher, match_name};
+use lap_solver::pattern::match_name;
 use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
+use super::walk::{Matched, Verdict, Walk};
 use super::{Kind, Node, Tree, TreeError, path, shown};
 
 /// Version of the encoding of [`Tree::identity`].
@@ -55,72 +56,6 @@ impl Selection {
                 path::clean(source.as_bytes()).is_empty() && include.is_empty() && exclude.is_empty()
             }
         }
-    }
-}
-
-/// Include and exclude patterns of a COPY, for a walk from the top.
-#[derive(Debug)]
-pub struct Walk {
-    include: Option<Matcher>,
-    /// The include patterns as exceptions, which tell where they could match further down.
-    reach: Option<Matcher>,
-    exclude: Option<Matcher>,
-}
-
-/// What the patterns said of the directories above.
-#[derive(Debug, Clone, Default)]
-pub struct Matched {
-    include: MatchInfo,
-    exclude: MatchInfo,
-}
-
-/// What a walk does with an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is taken.
-    Take,
-    /// A directory that is taken only if something below it is.
-    Pass,
-    /// Neither it nor anything below it is taken.
-    Skip,
-}
-
-impl Walk {
-    /// # Errors
-    /// Where a pattern is malformed.
-    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, BadPattern> {
-        let matcher = |patterns: &[String]| {
-            if patterns.is_empty() { Ok(None) } else { Matcher::new(patterns).map(Some) }
-        };
-        let reach: Vec<String> = include.iter().map(|pattern| format!("!{pattern}")).collect();
-        Ok(Self { include: matcher(include)?, reach: matcher(&reach)?, exclude: matcher(exclude)? })
-    }
-
-    /// Judges the entry at `below`, its path below the source.
-    #[must_use]
-    pub fn judge(&self, below: &[u8], is_dir: bool, parent: &Matched) -> (Verdict, Matched) {
-        if self.include.is_none() && self.exclude.is_none() {
-            return (Verdict::Take, Matched::default());
-        }
-        let text = String::from_utf8_lossy(below);
-        let (included, include) = match &self.include {
-            Some(matcher) => matcher.matches_using_parents(&text, &parent.include),
-            None => (true, MatchInfo::default()),
-        };
-        let (excluded, exclude) = match &self.exclude {
-            Some(matcher) => matcher.matches_using_parents(&text, &parent.exclude),
-            None => (false, MatchInfo::default()),
-        };
-        let could =
-            |matcher: &Option<Matcher>| matcher.as_ref().is_some_and(|matcher| matcher.may_reinclude_below(&text));
-        let verdict = match (included && !excluded, is_dir) {
-            (true, _) => Verdict::Take,
-            (false, false) => Verdict::Skip,
-            (false, true) if excluded && !could(&self.exclude) => Verdict::Skip,
-            (false, true) if !included && !could(&self.reach) => Verdict::Skip,
-            (false, true) => Verdict::Pass,
-        };
-        (verdict, Matched { include, exclude })
     }
 }
 
@@ -280,12 +215,6 @@ impl Tree {
             }
             _ => Ok(Key::from_bytes([0; 32])),
         }
-    }
-}
-
-impl Walk {
-    const fn is_everything(&self) -> bool {
-        self.include.is_none() && self.exclude.is_none()
     }
 }
 
