@@ -3,7 +3,17 @@
 //! The only crate that prints, reads the environment or exits. `args` is what was typed, `settings` what holds,
 //! `command` what is done, `ui` what is shown.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the crate that speaks")]
+#![expect(clippy::print_stderr, reason = "this is the crate that speaks")]
+
+/// A line on standard output; an error where nobody reads it any more.
+macro_rules! outln {
+    ($($text:tt)*) => { crate::ui::put(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// Text on standard output; an error where nobody reads it any more.
+macro_rules! out {
+    ($($text:tt)*) => { crate::ui::put(format_args!($($text)*)) };
+}
 
 mod args;
 mod command;
@@ -12,6 +22,7 @@ mod exit;
 mod image;
 mod pipeline;
 mod registry;
+mod session;
 mod settings;
 mod signal;
 mod terminal;

@@ -26,9 +26,14 @@ pub(crate) struct Settings {
     pub(crate) proxies: Vec<(String, String)>,
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) source_date_epoch: Option<String>,
+    /// Bytes of a container's log that are kept.
+    pub(crate) log_limit: Option<u64>,
     /// `BUILDKIT_PROGRESS`.
     pub(crate) progress: Option<String>,
 }
+
+/// Logs that grow without end fill disks: the newest 100 MiB of each container are kept.
+const LOG_LIMIT: u64 = 100 << 20;
 
 /// Proxy variables that Docker passes into builds by itself.
 pub(crate) const PROXIES: [&str; 10] = [
@@ -79,6 +84,7 @@ impl Settings {
             rootless,
             proxies: PROXIES.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),
             source_date_epoch: variable("SOURCE_DATE_EPOCH"),
+            log_limit: Some(LOG_LIMIT),
             progress: variable("LAP_PROGRESS").or_else(|| variable("BUILDKIT_PROGRESS")),
         })
     }

@@ -1,7 +1,7 @@
-//! The user's terminal: raw mode with a guard, its size, and the copying between it and a container.
+//! The user's terminal: raw mode with a guard, its size, and its input.
 
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
@@ -49,30 +49,6 @@ pub(crate) fn columns() -> Option<usize> {
 /// Whether standard input is a terminal.
 pub(crate) fn is_input_terminal() -> bool {
     isatty(std::io::stdin().as_fd())
-}
-
-/// Copies everything until the end or a failure of either side. A terminal whose other side closed says `EIO`, which
-/// is an end like any other.
-pub(crate) fn copy(from: OwnedFd, to: BorrowedFd<'_>) {
-    let mut from = std::fs::File::from(from);
-    let mut buffer = [0; 32 * 1024];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(count) => {
-                let mut rest = &buffer[..count];
-                while !rest.is_empty() {
-                    match rustix::io::write(to, rest) {
-                        Ok(written) => rest = &rest[written..],
-                        Err(rustix::io::Errno::INTR) => {}
-                        Err(_) => return,
-                    }
-                }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return,
-        }
-    }
 }
 
 /// Feeds standard input to `to` from a thread of its own, which ends with the process: a read cannot be taken back.

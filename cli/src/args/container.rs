@@ -181,9 +181,9 @@ pub(crate) struct Ps {
 /// Flags of `lap stop`.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
-    /// Seconds to wait before killing
-    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", default_value_t = 10)]
-    pub(crate) time: u64,
+    /// Seconds to wait before killing [default: the container's, or else 10]
+    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS")]
+    pub(crate) time: Option<u64>,
 
     /// Names or IDs
     #[arg(required = true)]

@@ -31,7 +31,7 @@ pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
     if let Some(form) = &args.print {
         let graph = pipeline::graph(app, &request, &screen)?;
         screen.finish();
-        println!("{}", if form == "dot" { graph.to_dot() } else { serde_json::to_string_pretty(&graph)? });
+        outln!("{}", if form == "dot" { graph.to_dot() } else { serde_json::to_string_pretty(&graph)? })?;
         return Ok(0);
     }
     let built = pipeline::build(app, &request, &screen);
@@ -60,7 +60,7 @@ fn report(args: &Build, mode: Mode, built: &Built) -> anyhow::Result<()> {
     }
     let streams = args.outputs.iter().any(|output| pipeline::to_stdout(output));
     if !streams {
-        println!("{}", image.id());
+        outln!("{}", image.id())?;
     }
     if mode != Mode::Quiet && mode != Mode::Rawjson {
         for name in names {

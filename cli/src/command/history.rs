@@ -39,6 +39,6 @@ pub(super) fn run(app: &App, args: &History) -> anyhow::Result<i32> {
     if let Some(first) = rows.first_mut() {
         first[0] = if args.no_trunc { image.id().to_string() } else { short(&image.id()) };
     }
-    print!("{}", table(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], &rows));
+    out!("{}", table(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], &rows))?;
     Ok(0)
 }

@@ -26,7 +26,7 @@ pub(super) fn run(app: &App, args: &Images) -> anyhow::Result<i32> {
         let image = store.image(&entry.digest)?;
         let id = if args.no_trunc { image.id().to_string() } else { short(&image.id()) };
         if args.quiet {
-            println!("{id}");
+            outln!("{id}")?;
             continue;
         }
         let (repository, tag) = match &entry.name {
@@ -50,7 +50,7 @@ pub(super) fn run(app: &App, args: &Images) -> anyhow::Result<i32> {
         } else {
             &["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]
         };
-        print!("{}", table(header, &rows));
+        out!("{}", table(header, &rows))?;
     }
     Ok(0)
 }

@@ -45,7 +45,7 @@ pub(super) fn run(app: &App, args: Import) -> anyhow::Result<i32> {
         store.name_set(name, &image)?;
     }
     store.sync()?;
-    println!("{}", image.id());
+    outln!("{}", image.id())?;
     Ok(0)
 }
 

@@ -5,19 +5,20 @@ use lap_cache::store::Store;
 use serde_json::{Value, json};
 
 use crate::args::Inspect;
-use crate::command::App;
+use crate::command::{App, containers};
 use crate::exit::FAILED;
 use crate::image::find;
 
 pub(super) fn run(app: &App, args: &Inspect) -> anyhow::Result<i32> {
     let store = app.store()?;
+    let containers = containers::all(app)?;
     let mut all = Vec::new();
     let mut code = 0;
     for name in &args.names {
         let kind = args.kind.as_deref();
-        let container = if kind == Some("image") { None } else { lap_executor::container::find(store, name).ok() };
+        let container = if kind == Some("image") { None } else { containers.find(name).ok() };
         let value = match container {
-            Some(container) => Some(lap_executor::container::inspect(store, &container)?),
+            Some(container) => Some(containers.inspect(&container)),
             None if kind == Some("container") => None,
             None => find(store, name)?.map(|found| image(store, &found.image)).transpose()?,
         };
@@ -29,7 +30,7 @@ pub(super) fn run(app: &App, args: &Inspect) -> anyhow::Result<i32> {
             }
         }
     }
-    println!("{}", serde_json::to_string_pretty(&all)?);
+    outln!("{}", serde_json::to_string_pretty(&all)?)?;
     Ok(code)
 }
 

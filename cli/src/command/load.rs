@@ -29,10 +29,10 @@ pub(super) fn run(app: &App, args: &Load) -> anyhow::Result<i32> {
     if !args.quiet {
         for one in loaded {
             if one.names.is_empty() {
-                println!("Loaded image ID: {}", one.image.id());
+                outln!("Loaded image ID: {}", one.image.id())?;
             }
             for name in one.names {
-                println!("Loaded image: {}", name.familiar());
+                outln!("Loaded image: {}", name.familiar())?;
             }
         }
     }

@@ -1,15 +1,22 @@
 //! One command, one file: flags in, a result and an exit code out.
 
 mod build;
-mod dockerfile;
+mod containers;
+pub(crate) mod dockerfile;
 mod history;
 mod images;
 mod import;
+mod inspect;
 mod load;
+mod logs;
+mod ps;
 mod pull;
 mod push;
 mod rmi;
+mod run;
+mod exec;
 mod save;
+mod stop;
 mod tag;
 
 use std::sync::OnceLock;
@@ -47,8 +54,16 @@ impl App {
 pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
     match command {
         Command::Build(args) => build::run(app, *args),
+        Command::Run(args) => run::run(app, *args),
+        Command::Exec(args) => exec::run(app, args),
+        Command::Ps(args) => ps::run(app, &args),
+        Command::Stop(args) => stop::stop(app, &args),
+        Command::Kill(args) => stop::kill(app, &args),
+        Command::Rm(args) => stop::remove(app, &args),
+        Command::Logs(args) => logs::run(app, &args),
         Command::Images(args) => images::run(app, &args),
         Command::Rmi(args) => rmi::run(app, &args),
+        Command::Inspect(args) => inspect::run(app, &args),
         Command::History(args) => history::run(app, &args),
         Command::Tag(args) => tag::run(app, &args),
         Command::Pull(args) => pull::run(app, args),
@@ -58,9 +73,8 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::Import(args) => import::run(app, args),
         Command::Dockerfile { args } => dockerfile::run(&args),
         Command::Version => {
-            println!("lap {}", env!("CARGO_PKG_VERSION"));
+            outln!("lap {}", env!("CARGO_PKG_VERSION"))?;
             Ok(0)
         }
-        _ => Ok(0),
     }
 }

@@ -22,9 +22,9 @@ pub(super) fn run(app: &App, args: Pull) -> anyhow::Result<i32> {
     if !args.quiet {
         let fresh = before != Some(image.digest());
         let word = if fresh { "Downloaded newer image for" } else { "Image is up to date for" };
-        println!("Digest: {}\nStatus: {word} {}", image.digest(), name.familiar());
+        outln!("Digest: {}\nStatus: {word} {}", image.digest(), name.familiar())?;
     }
-    println!("{name}");
+    outln!("{name}")?;
     Ok(0)
 }
 

@@ -28,9 +28,9 @@ pub(super) fn run(app: &App, args: Push) -> anyhow::Result<i32> {
     screen.finish();
     let digest = result?;
     if args.quiet {
-        println!("{name}");
+        outln!("{name}")?;
     } else {
-        println!("{}: digest: {digest} size: {}", name.tag().unwrap_or("latest"), image.raw_manifest.len());
+        outln!("{}: digest: {digest} size: {}", name.tag().unwrap_or("latest"), image.raw_manifest.len())?;
     }
     Ok(0)
 }

@@ -30,10 +30,10 @@ pub(super) fn run(app: &App, args: &RemoveImages) -> anyhow::Result<i32> {
             }
         };
         for name in &removed.untagged {
-            println!("Untagged: {}", Reference::familiar(name));
+            outln!("Untagged: {}", Reference::familiar(name))?;
         }
         for digest in &removed.deleted {
-            println!("Deleted: {digest}");
+            outln!("Deleted: {digest}")?;
         }
     }
     // What a build made a moment ago may be wanted by the next one.

@@ -81,12 +81,12 @@ pub(crate) fn check(app: &App, request: &Request) -> anyhow::Result<bool> {
         Ok(lower(app, request, &mut resolver).await?.warnings)
     })?;
     for finding in &findings {
-        println!("{}", crate::ui::diagnostic::render(finding, source.text(), app.settings.color));
+        outln!("{}", crate::ui::diagnostic::render(finding, source.text(), app.settings.color))?;
     }
     match findings.len() {
-        0 => println!("Check complete, no warnings found."),
-        1 => println!("Check complete, 1 warning has been found!"),
-        count => println!("Check complete, {count} warnings have been found!"),
+        0 => outln!("Check complete, no warnings found.")?,
+        1 => outln!("Check complete, 1 warning has been found!")?,
+        count => outln!("Check complete, {count} warnings have been found!")?,
     }
     Ok(findings.is_empty())
 }

@@ -142,6 +142,14 @@ impl Painter for Nothing {
     fn end(&mut self, _: &Model, _: Duration) {}
 }
 
+/// Text on standard output. Unlike `print!`, a closed pipe is an error and no panic.
+///
+/// # Errors
+/// Where standard output cannot be written.
+pub(crate) fn put(text: std::fmt::Arguments<'_>) -> std::io::Result<()> {
+    std::io::Write::write_fmt(&mut std::io::stdout().lock(), text)
+}
+
 /// `12.3s`.
 fn seconds(duration: Duration) -> String {
     format!("{:.1}s", duration.as_secs_f64())
