@@ -1,6 +1,6 @@
 //! What the commands about containers share.
 
-use lap_executor::container::{Containers, ContainerError};
+use lap_executor::container::{ContainerError, Containers};
 
 use crate::command::App;
 use crate::exit::{FAILED, WithCode};
@@ -27,10 +27,7 @@ pub(super) fn failure(error: ContainerError) -> anyhow::Error {
 
 /// Does something with each of several containers; one that fails does not keep the others from it. Prints the name
 /// of each that it worked for.
-pub(super) fn each(
-    names: &[String],
-    mut act: impl FnMut(&str) -> Result<(), ContainerError>,
-) -> anyhow::Result<i32> {
+pub(super) fn each(names: &[String], mut act: impl FnMut(&str) -> Result<(), ContainerError>) -> anyhow::Result<i32> {
     let mut code = 0;
     for name in names {
         match act(name) {

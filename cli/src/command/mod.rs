@@ -3,6 +3,7 @@
 mod build;
 mod containers;
 pub(crate) mod dockerfile;
+mod exec;
 mod history;
 mod images;
 mod import;
@@ -14,7 +15,6 @@ mod pull;
 mod push;
 mod rmi;
 mod run;
-mod exec;
 mod save;
 mod stop;
 mod tag;

@@ -12,37 +12,37 @@ use serde_json::Value;
 
 /// What a command said.
 #[derive(Debug)]
-pub struct Said {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
     /// Asserts success.
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.out, self.err);
         self
     }
 
     /// Asserts this exit code.
     #[track_caller]
-    pub fn code(self, code: i32) -> Self {
+    pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
         self
     }
 
     /// Standard output as JSON.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 }
 
 /// Whether this process may do what only root may; says so when not.
 #[must_use]
-pub fn is_root(test: &str) -> bool {
+pub(crate) fn is_root(test: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
         println!("SKIPPED {test}: needs root");
@@ -52,7 +52,7 @@ pub fn is_root(test: &str) -> bool {
 
 /// Whether a program is installed; says so when not.
 #[must_use]
-pub fn has(test: &str, program: &str) -> bool {
+pub(crate) fn has(test: &str, program: &str) -> bool {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
     if !found {
@@ -77,7 +77,7 @@ macro_rules! needs {
 pub(crate) use needs;
 
 /// Runs a program; any exit code is fine.
-pub fn run<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[S]) -> Said {
+pub(crate) fn run<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[S]) -> Said {
     said(Command::new(program).args(args))
 }
 
@@ -95,7 +95,7 @@ fn repository() -> PathBuf {
 }
 
 /// The busybox base image's tar, made once for all tests.
-pub fn busybox() -> &'static Path {
+pub(crate) fn busybox() -> &'static Path {
     static TAR: OnceLock<PathBuf> = OnceLock::new();
     TAR.get_or_init(|| {
         let tar = Path::new(env!("CARGO_TARGET_TMPDIR")).join("busybox.tar");
@@ -105,58 +105,50 @@ pub fn busybox() -> &'static Path {
 }
 
 /// `lap` with a store and a directory of its own; both go with it.
-pub struct Lap {
-    pub dir: tempfile::TempDir,
-    env: Vec<(String, String)>,
+pub(crate) struct Lap {
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Lap {
     /// With an empty store.
-    pub fn empty() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), env: Vec::new() }
+    pub(crate) fn empty() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
     }
 
     /// With `busybox:latest` in the store.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let lap = Self::empty();
         lap.run(&["import", busybox().to_str().unwrap(), "busybox:latest"]).ok();
         lap
     }
 
-    /// With a further environment variable.
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
     /// A path below the directory.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Writes a file and the directories above it.
-    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         path
     }
 
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lap"));
         command.env("LAP_ROOT", self.path("store")).current_dir(self.dir.path());
         command.env_remove("NO_COLOR").env_remove("BUILDKIT_PROGRESS").env_remove("SOURCE_DATE_EPOCH");
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
     /// Runs `lap` with these arguments.
-    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Said {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Said {
         said(self.command().args(args))
     }
 
     /// Runs `lap` with `input` on standard input.
-    pub fn run_with(&self, args: &[&str], input: &[u8]) -> Said {
+    pub(crate) fn run_with(&self, args: &[&str], input: &[u8]) -> Said {
         let mut child = self
             .command()
             .args(args)
@@ -178,12 +170,12 @@ impl Lap {
     }
 
     /// Writes `ctx/Dockerfile` and builds `ctx` as `name`.
-    pub fn build(&self, name: &str, dockerfile: &str) -> Said {
+    pub(crate) fn build(&self, name: &str, dockerfile: &str) -> Said {
         self.build_with(name, dockerfile, &[])
     }
 
     /// The same with further flags.
-    pub fn build_with(&self, name: &str, dockerfile: &str, flags: &[&str]) -> Said {
+    pub(crate) fn build_with(&self, name: &str, dockerfile: &str, flags: &[&str]) -> Said {
         self.write("ctx/Dockerfile", dockerfile);
         let mut args = vec!["build", "--progress", "plain", "-t", name];
         args.extend(flags);
@@ -193,13 +185,13 @@ impl Lap {
 
     /// What a command prints in an image, without a network.
     #[track_caller]
-    pub fn sh(&self, image: &str, script: &str) -> String {
+    pub(crate) fn sh(&self, image: &str, script: &str) -> String {
         self.run(&["run", "--rm", "--network", "none", image, "/bin/sh", "-c", script]).ok().out
     }
 
     /// The config object of an image.
     #[track_caller]
-    pub fn config(&self, image: &str) -> Value {
+    pub(crate) fn config(&self, image: &str) -> Value {
         self.run(&["inspect", image]).ok().json()[0]["Config"].clone()
     }
 }
@@ -215,14 +207,14 @@ impl Drop for Lap {
 }
 
 /// Debian's docker-registry on a free loopback port.
-pub struct Registry {
+pub(crate) struct Registry {
     child: Child,
-    pub address: String,
+    pub(crate) address: String,
     _dir: tempfile::TempDir,
 }
 
 impl Registry {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
@@ -254,7 +246,7 @@ impl Drop for Registry {
 
 /// Waits until something holds, and fails where it does not within 20 seconds.
 #[track_caller]
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < end, "waited in vain for {what}");
