@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use lap_solver::event::Event;
+use lap_solver::graph::VertexId;
+
 use super::ExecError;
 use crate::network::host_resolv_conf;
 use crate::sandbox::{EtcFiles, NetworkSetup};
@@ -10,7 +13,7 @@ use crate::worker::{Options, WorkerError};
 /// Where the machine's own programs find name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-pub(super) fn files(options: &Options, network: &NetworkSetup) -> Result<EtcFiles, WorkerError> {
+pub(super) fn files(options: &Options, id: VertexId, network: &NetworkSetup) -> Result<EtcFiles, WorkerError> {
     let mut hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", options.hostname);
     for (name, address) in &options.add_hosts {
         // Writing to a String cannot fail.
@@ -19,7 +22,15 @@ pub(super) fn files(options: &Options, network: &NetworkSetup) -> Result<EtcFile
     let resolv_conf = match network {
         // The very servers of the machine, on loopback too.
         NetworkSetup::Host => std::fs::read(RESOLV_CONF).unwrap_or_default(),
-        NetworkSetup::Namespace(_) => host_resolv_conf().map_err(ExecError::from)?.text.into_bytes(),
+        NetworkSetup::Namespace(_) => {
+            let found = host_resolv_conf().map_err(ExecError::from)?;
+            if !found.has_server {
+                let message =
+                    "no name server of this machine can be reached from the step: only addresses work".to_owned();
+                options.events.send(Event::Warning { vertex: Some(id), message });
+            }
+            found.text.into_bytes()
+        }
         NetworkSetup::None => Vec::new(),
     };
     Ok(EtcFiles { hosts: Some(hosts.into_bytes()), resolv_conf: Some(resolv_conf), ..EtcFiles::default() })

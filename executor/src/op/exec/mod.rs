@@ -103,7 +103,7 @@ pub(crate) async fn run(
     })
     .await??;
     let rootfs = Rootfs { lowers: plan.lowers, upper: plan.upper, work: plan.work, volatile: true, readonly: false };
-    let spec = spec(worker, vertex, exec, rootfs, network.as_ref(), &mut prepared)?;
+    let spec = spec(worker, id, vertex, exec, rootfs, network.as_ref(), &mut prepared)?;
     let running = tokio::task::spawn_blocking(move || sandbox::spawn(spec)).await?.map_err(ExecError::from)?;
 
     let (exit, tail) = output::follow(running, id, &worker.options.events).await?;
@@ -135,6 +135,7 @@ async fn attach(worker: &BuildWorker, network: Network) -> Result<Option<Attachm
 
 fn spec(
     worker: &BuildWorker,
+    id: VertexId,
     vertex: &Vertex,
     exec: &Exec,
     rootfs: Rootfs,
@@ -167,7 +168,7 @@ fn spec(
         user: exec.user.clone(),
         hostname: options.hostname.clone(),
         mounts: std::mem::take(&mut prepared.mounts),
-        etc: etc::files(options, &setup)?,
+        etc: etc::files(options, id, &setup)?,
         network: setup,
         security: match exec.security {
             Security::Sandbox => sandbox::Security::Sandbox,
