@@ -229,7 +229,8 @@ fn create_with_ranges(
         let read = File::from(result).read_to_string(&mut message);
         let _ = rustix::process::waitpid(rustix::process::Pid::from_raw(child), rustix::process::WaitOptions::empty());
         if read.is_err() || !message.is_empty() {
-            failure.get_or_insert(UserNamespaceError::Helper { program, message: message.trim().to_owned() });
+            failure =
+                failure.or_else(|| Some(UserNamespaceError::Helper { program, message: message.trim().to_owned() }));
         }
     }
     failure.map_or(Ok(()), Err)
@@ -256,8 +257,11 @@ fn help(program: &str, pid: u32, id: u32, ranges: &[Range], mut ready: File) -> 
     }
 }
 
+/// Ranges of users, ranges of groups, and the helpers for both.
+type Granted = (Vec<Range>, Vec<Range>, [&'static str; 2]);
+
 /// The ranges of a user and the helpers that map them, or why there are none.
-fn ranges(uid: u32) -> Result<(Vec<Range>, Vec<Range>, [&'static str; 2]), String> {
+fn ranges(uid: u32) -> Result<Granted, String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let name = user_name(&read("/etc/passwd"), uid);
     let of = |path: &str| {

@@ -273,6 +273,10 @@ fn exit_codes() {
         }
     }
     assert!(matches!(sandbox::spawn(image.spec(&[])), Err(SandboxError::Invalid { .. })));
+    let endless = "x".repeat(3 << 20);
+    for args in [vec!["/bin/true", endless.as_str()], vec![endless.as_str()]] {
+        assert!(refused(image.spec(&args)).act.len() < 10_000);
+    }
     assert!(matches!(sandbox::spawn(image.spec(&["a\0b"])), Err(SandboxError::Invalid { .. })));
     assert!(cgroup_leftovers().is_empty());
 }

@@ -160,6 +160,16 @@ pub(crate) fn detached() {
     container.refresh().unwrap();
     world.containers.stop(&mut container, Some(Duration::from_millis(50))).unwrap();
     assert!(matches!(&container.state, State::Exited(ended) if ended.code == 137), "{:?}", container.state);
+    // A reaping init passes the signal on.
+    let mut options = world.options("trap 'exit 9' TERM; while true; do sleep 0.05; done");
+    options.init = true;
+    let mut container = world.create(options);
+    world.containers.start_detached(&container).unwrap();
+    container.refresh().unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    world.containers.stop(&mut container, None).unwrap();
+    assert!(matches!(&container.state, State::Exited(ended) if ended.code == 9), "{:?}", container.state);
+    world.containers.remove(container, false).unwrap();
     // By force, and one that goes by itself.
     for auto_remove in [false, true] {
         let mut options = world.options("while true; do sleep 1; done");

@@ -23,6 +23,9 @@ use crate::sys;
 
 pub(crate) use command::Identified;
 
+/// Bytes of a failure's text that are reported.
+const LONGEST_TEXT: usize = 8192;
+
 /// Runs the init of a sandbox; the argument is the number of the plan's descriptor.
 pub(crate) fn main(plan: Option<OsString>) -> i32 {
     let Some(plan) = plan.and_then(|number| number.to_str()?.parse().ok()) else { return 125 };
@@ -39,7 +42,11 @@ pub(crate) fn main(plan: Option<OsString>) -> i32 {
     let Ok(status) = sys::take_fd(plan.status) else { return 125 };
     match carry_out(&plan, &status) {
         Ok(code) => code,
-        Err(failure) => {
+        Err(mut failure) => {
+            // A command may be megabytes long; a packet is not.
+            if failure.act.len() > LONGEST_TEXT {
+                failure.act = failure.act.chars().take(LONGEST_TEXT / 4).chain("...".chars()).collect();
+            }
             drop(status::send(status.as_fd(), &Message::Failed(failure), None));
             125
         }

@@ -32,23 +32,39 @@ pub(super) fn run(
     drop((terminal, cwd));
     release_stdio(&null);
     drop(null);
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGCHLD);
-    signals.thread_block().during(|| "block SIGCHLD".to_owned())?;
-    let deaths = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .during(|| "signalfd(SIGCHLD)".to_owned())?;
+    // Blocked, so that they reach us at all: process 1 ignores what it does not handle.
+    let mut signals = SigSet::all();
+    for fault in [Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGSEGV] {
+        signals.remove(fault);
+    }
+    signals.thread_block().during(|| "block signals".to_owned())?;
+    let received = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .during(|| "signalfd".to_owned())?;
     status::send(status.as_fd(), &Message::Started, None).during(|| "report".to_owned())?;
     loop {
         if let Some(ended) = reap(child) {
             drop(status::send(status.as_fd(), &Message::Ended(ended), None));
             return Ok(super::super::running::code_of(ended));
         }
-        let mut events = [PollFd::new(&deaths, PollFlags::IN), PollFd::from_borrowed_fd(status.as_fd(), PollFlags::IN)];
+        let mut events =
+            [PollFd::new(&received, PollFlags::IN), PollFd::from_borrowed_fd(status.as_fd(), PollFlags::IN)];
         let _ = rustix::event::poll(&mut events, None);
         if events[1].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
             return Ok(128 + Signal::SIGKILL as i32);
         }
-        while let Ok(Some(_)) = deaths.read_signal() {}
+        while let Ok(Some(signal)) = received.read_signal() {
+            forward(signal.ssi_signo, child);
+        }
+    }
+}
+
+/// Passes a signal on to the command.
+fn forward(number: u32, child: i32) {
+    let signal = i32::try_from(number).ok().and_then(rustix::process::Signal::from_named_raw);
+    if let (Some(signal), Some(child)) = (signal, rustix::process::Pid::from_raw(child))
+        && signal != rustix::process::Signal::CHILD
+    {
+        let _ = rustix::process::kill_process(child, signal);
     }
 }
 

@@ -17,7 +17,7 @@ use super::During;
 pub(super) fn open_in(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     // A rename in a shared directory makes the kernel ask for another try.
-    for _ in 0..16 {
+    for _ in 0..256 {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN) => {}
             other => return other,
