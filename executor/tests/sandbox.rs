@@ -77,6 +77,7 @@ const TESTS: &[Test] = &[
     ("hostile_images", hostile_images),
     ("users", users),
     ("mounts", mounts),
+    ("racing_mount_points", racing_mount_points),
     ("limits", limits),
     ("rlimits", rlimits),
     ("leftovers_die_and_pipes_end", leftovers_die_and_pipes_end),
@@ -233,7 +234,8 @@ fn runs_a_command() {
     let mut spec = image.spec(&["/busybox", "ls", "/", "/etc"]);
     spec.rootfs.lowers.clear();
     spec.mounts.push(bind("/bin/busybox", "/busybox", true));
-    assert_eq!(out(spec), "/:\nbusybox\ndev\netc\nproc\nsys\n\n/etc:\nhostname\nhosts\nresolv.conf\n");
+    spec.etc.hosts = Some(Vec::new());
+    assert_eq!(out(spec), "/:\nbusybox\ndev\netc\nproc\nsys\n\n/etc:\nhosts\n");
     assert!(image.upper().is_empty(), "{:?}", image.upper());
 }
 
@@ -665,6 +667,48 @@ fn mounts() {
         source: MountSource::Tmpfs { size: Some(1 << 20), mode: 0o1777 },
     });
     assert_eq!(out(spec), "no\nyes\n");
+}
+
+/// A shared directory in which a name is a directory at one moment and a link to `/` at the next.
+fn racing_mount_points() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let image = Image::new();
+    let shared = tempfile::tempdir_in("/var/tmp").unwrap();
+    std::fs::create_dir(shared.path().join("dir")).unwrap();
+    symlink("/", shared.path().join("link")).unwrap();
+    let (a, b) = (shared.path().join("dir"), shared.path().join("link"));
+    let done = Arc::new(AtomicBool::new(false));
+    let racer = {
+        let done = Arc::clone(&done);
+        std::thread::spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(rustix::fs::CWD, &a, rustix::fs::CWD, &b, flags).unwrap();
+            }
+        })
+    };
+    let canary = format!("/lap-race-{}", std::process::id());
+    let (mut started, mut refused) = (0, 0);
+    for _ in 0..150 {
+        let mut spec = image.sh("true");
+        spec.mounts.push(bind(&shared.path().to_string_lossy(), "/shared", false));
+        let source = MountSource::Tmpfs { size: None, mode: 0o755 };
+        spec.mounts.push(SandboxMount { target: format!("/shared/dir{canary}/x"), readonly: false, source });
+        spec.cwd = "/shared/dir".to_owned();
+        match sandbox::spawn(spec) {
+            Ok(mut running) => {
+                running.wait().unwrap();
+                started += 1;
+            }
+            Err(SandboxError::Inside(_)) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(!Path::new(&canary).exists(), "made on the host");
+    }
+    done.store(true, Ordering::Relaxed);
+    racer.join().unwrap();
+    println!("  {started} started, {refused} refused");
 }
 
 fn limits() {

@@ -44,8 +44,9 @@ pub(crate) enum Action {
     LoopbackUp,
     /// Name the machine.
     SetHostname(String),
-    /// Cut mounts off from the host, and stand on a memory file system of our own.
-    Base,
+    /// Cut mounts off from the host, and stand on a memory file system of our own; these files of `/etc` will be
+    /// mounted over, and must be there.
+    Base(Vec<String>),
     /// Mount the root file system.
     Root(Stack),
     /// Mount a fresh `/proc`.
@@ -192,7 +193,10 @@ impl Plan {
             NetworkSetup::Namespace(fd) => actions.push(Action::JoinNetwork(fd.as_raw_fd())),
         }
         actions.push(Action::SetHostname(spec.hostname.clone()));
-        actions.push(Action::Base);
+        let etc = etc_files(spec, &mut blobs)?;
+        // No others: removing one would leave a trace of a file that the image never had.
+        actions
+            .push(Action::Base(etc.iter().map(|(target, _)| target.trim_start_matches("/etc/").to_owned()).collect()));
         actions.push(Action::Root(stack(&spec.rootfs, host)?));
         actions.push(Action::Proc);
         actions.push(Action::Sys { writable: !walls });
@@ -201,7 +205,7 @@ impl Plan {
             actions.push(Action::CgroupFs);
         }
         actions.push(Action::Dev { shm_size: spec.shm_size.unwrap_or(DEFAULT_SHM), bind_nodes: host.user_namespace });
-        for (target, source) in etc_files(spec, &mut blobs)? {
+        for (target, source) in etc {
             actions.push(Action::Mount(PlannedMount { target: target.to_owned(), readonly: false, source }));
         }
         for mount in &spec.mounts {
@@ -277,7 +281,7 @@ impl Plan {
                 Action::CgroupNamespace
                 | Action::LoopbackUp
                 | Action::SetHostname(_)
-                | Action::Base
+                | Action::Base(_)
                 | Action::Root(_)
                 | Action::Proc
                 | Action::Sys { .. }
@@ -418,4 +422,100 @@ fn utf8(path: &std::path::Path) -> Result<String, SandboxError> {
 
 fn invalid(what: &str) -> SandboxError {
     SandboxError::Invalid { what: what.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::{EtcFiles, Limits, SandboxMount};
+
+    const HOST: Host = Host { user_namespace: false, cgroup_v2: false };
+
+    fn spec() -> Spec {
+        Spec { args: vec!["true".to_owned()], ..Spec::default() }
+    }
+
+    fn plan(spec: &Spec, host: Host) -> Plan {
+        Plan::new(spec, host, 3, vec![4, 5]).unwrap()
+    }
+
+    /// The names of the actions.
+    fn names(plan: &Plan) -> Vec<String> {
+        let name = |action: &Action| format!("{action:?}").split([' ', '(', '{']).next().unwrap_or_default().to_owned();
+        plan.actions.iter().map(name).collect()
+    }
+
+    #[test]
+    fn actions_come_in_order() {
+        let mut asked = spec();
+        asked.etc = EtcFiles { hosts: Some(b"x".to_vec()), ..EtcFiles::default() };
+        asked.rootfs.readonly = true;
+        let mount = MountSource::Tmpfs { size: None, mode: 0o755 };
+        asked.mounts.push(SandboxMount { target: "/m".to_owned(), readonly: false, source: mount });
+        let plan = plan(&asked, HOST);
+        assert_eq!(
+            names(&plan).join(" "),
+            "JoinCgroups CgroupNamespace LoopbackUp SetHostname Base Root Proc Sys Dev Mount Mount Mask ReadOnly Pivot ReadOnlyRoot"
+        );
+        assert!(plan.actions.contains(&Action::Base(vec!["hosts".to_owned()])));
+        assert_eq!(plan.descriptors(), [3, 4, 5]);
+        assert!(plan.command.filter.is_some() && plan.reaper && !plan.guest);
+    }
+
+    #[test]
+    fn walls_fall_only_where_asked() {
+        let open = Spec { security: Security::Insecure, network: NetworkSetup::Host, init: Init::Command, ..spec() };
+        let plan = plan(&open, Host { user_namespace: true, cgroup_v2: true });
+        assert_eq!(
+            names(&plan).join(" "),
+            "JoinCgroups CgroupNamespace SetHostname Base Root Proc Sys CgroupFs Dev Pivot"
+        );
+        assert!(plan.command.filter.is_none() && plan.command.capabilities == caps::ALL);
+        assert!(plan.actions.contains(&Action::Sys { writable: true }));
+        assert!(plan.actions.iter().any(|action| matches!(action, Action::Root(Stack { userxattr: true, .. }))));
+    }
+
+    #[test]
+    fn a_plan_crosses_a_memory_file_whole() {
+        let mut asked = spec();
+        let data = vec![0, 255, b'"'];
+        let source = MountSource::File { data: data.clone(), mode: 0o400, uid: 1, gid: 2 };
+        asked.mounts.push(SandboxMount { target: "/secret".to_owned(), readonly: true, source });
+        let plan = plan(&asked, HOST);
+        let again = Plan::from_memory(plan.to_memory().unwrap()).unwrap();
+        assert_eq!((&again.actions, &again.command, &again.blobs), (&plan.actions, &plan.command, &plan.blobs));
+        let blobs: Vec<&[u8]> = again
+            .actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Mount(PlannedMount { source: PlannedSource::File { data, .. }, .. }) => Some(again.blob(*data)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(blobs, [&data[..]]);
+    }
+
+    #[test]
+    fn the_last_variable_of_a_name_counts() {
+        let env = ["A=1", "B=2", "A=3"].map(str::to_owned);
+        assert_eq!(last_of_each_name(&env), ["B=2", "A=3"]);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let refused = |change: fn(&mut Spec)| {
+            let mut spec = Spec { limits: Limits::default(), ..spec() };
+            change(&mut spec);
+            Plan::new(&spec, HOST, 3, Vec::new()).is_err()
+        };
+        assert!(refused(|spec| spec.args.clear()));
+        assert!(refused(|spec| spec.args[0].clear()));
+        assert!(refused(|spec| spec.cwd = "x".to_owned()));
+        assert!(refused(|spec| spec.env.push("A=\0".to_owned())));
+        assert!(refused(|spec| spec.hostname = "a\nb".to_owned()));
+        assert!(refused(|spec| spec.hostname.clear()));
+        assert!(refused(|spec| spec.cap_add.push("NOPE".to_owned())));
+        assert!(refused(|spec| spec.rootfs.upper = Some("/u".into())));
+        assert!(refused(|spec| spec.rootfs.lowers = vec!["/l".into(); 500]));
+    }
 }

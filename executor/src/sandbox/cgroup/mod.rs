@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
+use hierarchy::Hierarchies;
 pub(crate) use hierarchy::hierarchies;
 
 use super::spec::Limits;
@@ -51,7 +52,15 @@ struct Setting {
 impl Group {
     /// Makes the group `parent`/`name` with these limits.
     pub(crate) fn create(parent: Option<&str>, name: &str, limits: &Limits) -> Result<Self, SandboxError> {
-        let hierarchies = hierarchies();
+        Self::create_in(hierarchies(), parent, name, limits)
+    }
+
+    fn create_in(
+        hierarchies: &Hierarchies,
+        parent: Option<&str>,
+        name: &str,
+        limits: &Limits,
+    ) -> Result<Self, SandboxError> {
         let parent = parent.unwrap_or(DEFAULT_PARENT).trim_matches('/');
         if parent.split('/').any(|part| part == "..") {
             return Err(SandboxError::Invalid { what: format!("control group parent {parent:?} leads upwards") });
@@ -331,6 +340,39 @@ mod tests {
         assert_eq!(files("cpu", true)[1], ("cpu.cfs_quota_us", "150000".to_owned()));
         assert_eq!(files("pids", true), [("pids.max", DEFAULT_PIDS.to_string())]);
         assert_eq!(files("cpuset", true), [("cpuset.cpus", "0-1".to_owned())]);
+    }
+
+    /// A directory that looks like version 2, as far as plain files can.
+    #[test]
+    fn version_two_gets_its_controllers_enabled_and_its_limits_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_path_buf();
+        fs::create_dir(root.join("p")).unwrap();
+        fs::write(root.join("cgroup.controllers"), "cpu memory pids").unwrap();
+        for level in ["", "p"] {
+            fs::write(root.join(level).join("cgroup.subtree_control"), "").unwrap();
+        }
+        let hierarchies = Hierarchies { v1: Vec::new(), v2: Some(root.clone()) };
+        let limits =
+            Limits { memory: Some(1 << 20), nano_cpus: Some(1_000_000_000), pids: Some(9), ..Limits::default() };
+        let group = Group::create_in(&hierarchies, Some("/p"), "g", &limits).unwrap();
+        let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+        assert_eq!(read("p/g/memory.max"), "1048576");
+        assert_eq!(read("p/g/memory.swap.max"), "1048576");
+        assert_eq!(read("p/g/cpu.max"), "100000 100000");
+        assert_eq!(read("p/g/pids.max"), "9");
+        assert_eq!(read("cgroup.subtree_control"), "+pids", "the last one written to a plain file");
+        assert_eq!(group.dirs(), [root.join("p/g")]);
+        assert!(!group.oom_killed());
+        fs::write(root.join("p/g/memory.events"), "low 0\noom 1\noom_kill 1\n").unwrap();
+        assert!(group.oom_killed());
+        std::mem::forget(group);
+        // A controller that is not there is an error only where it was asked for.
+        let cpuset = Limits { cpuset: Some("0".to_owned()), pids: Some(0), ..Limits::default() };
+        assert!(Group::create_in(&hierarchies, Some("/p"), "h", &cpuset).is_err());
+        let nothing = Hierarchies::default();
+        assert!(Group::create_in(&nothing, None, "h", &Limits::default()).unwrap().dirs().is_empty());
+        assert!(Group::create_in(&nothing, None, "h", &limits).is_err());
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn act(inside: &mut mounts::Inside, plan: &Plan, action: &Action) -> Result<(), 
         Action::SetHostname(name) => {
             rustix::system::sethostname(name.as_bytes()).during(|| format!("set the host name to {name:?}"))
         }
-        Action::Base => inside.base(),
+        Action::Base(etc) => inside.base(etc),
         Action::Root(stack) => inside.root(stack),
         Action::Proc => inside.proc(),
         Action::Sys { writable } => inside.sys(*writable),

@@ -101,7 +101,7 @@ impl Inside {
     }
 
     /// Cuts off mount propagation and attaches the base over the host's root.
-    pub(super) fn base(&mut self) -> Result<(), Failure> {
+    pub(super) fn base(&mut self, etc: &[String]) -> Result<(), Failure> {
         rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
             .during(|| "make mounts private".to_owned())?;
         let open = |path| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty());
@@ -114,9 +114,9 @@ impl Inside {
         for name in ["dev", "proc", "sys"] {
             make_dir(skeleton.as_fd(), name, 0o755)?;
         }
-        let etc = make_dir(skeleton.as_fd(), "etc", 0o755)?;
-        for name in ["hosts", "hostname", "resolv.conf"] {
-            write_file(etc.as_fd(), name, 0o644, b"")?;
+        if !etc.is_empty() {
+            let dir = make_dir(skeleton.as_fd(), "etc", 0o755)?;
+            etc.iter().try_for_each(|name| write_file(dir.as_fd(), name, 0o644, b""))?;
         }
         for name in ["empty", "root", "nodes", "files", "stacks"] {
             make_dir(dir, name, 0o755)?;
