@@ -1,9 +1,11 @@
 //! What a build was asked for, and what is known of the world.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use lap_solver::graph::{Network, Source};
+use lap_solver::graph::{Graph, Network, Source};
 use lap_solver::image::ImageConfig;
+use lap_solver::intent::ImageIntent;
 use lap_solver::platform::Platform;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +49,17 @@ pub enum NamedContext {
     Files(Source),
     /// An image.
     Image(String),
+    /// The result of another target that is solved in the same graph.
+    Target(Arc<TargetContext>),
+}
+
+/// A target that was lowered before: its steps and the image it becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetContext {
+    /// Its steps. Their local sources must not share names with other directories of the graph they end in.
+    pub graph: Graph,
+    /// Its image; vertices are those of `graph`.
+    pub image: ImageIntent,
 }
 
 impl Options {

@@ -269,7 +269,13 @@ impl Planner<'_> {
             };
             return self.nodes[base].steps.iter().filter_map(of_step).collect();
         }
-        let image = self.nodes[node].image(self.options).filter(|_| self.nodes[node].stage.is_some());
+        if self.nodes[node].stage.is_none() {
+            return Vec::new();
+        }
+        if let Base::Context(NamedContext::Target(target)) = &self.nodes[node].base {
+            return target.image.config.config.on_build.clone();
+        }
+        let image = self.nodes[node].image(self.options);
         image.and_then(|image| facts.get(&image)).map(|config| config.config.on_build.clone()).unwrap_or_default()
     }
 

@@ -147,6 +147,10 @@ impl Lowering<'_> {
                 state.files_only = true;
                 state
             }
+            Base::Replaced(NamedContext::Target(target)) | Base::Context(NamedContext::Target(target)) => {
+                let places = self.builder.import(&target.graph, Metadata::clone);
+                State::of_target(&target.image, &places)
+            }
             Base::Image(_) | Base::Replaced(_) | Base::Context(_) => self.image(node, facts, platform),
         };
         if let Some(stage) = node.stage {

@@ -5,7 +5,7 @@ use lap_solver::image::{DEFAULT_PATH, History};
 use lap_solver::platform::Platform;
 
 use super::*;
-use crate::options::BaseImage;
+use crate::options::{BaseImage, TargetContext};
 use crate::{Epoch, check, parse, stages};
 
 fn platform(text: &str) -> Platform {
@@ -213,6 +213,23 @@ fn named_contexts_replace_stages_and_images() {
         })
         .collect();
     assert_eq!(sources, ["src", "built", "example.com/alpine:3"]);
+}
+
+#[test]
+fn another_target_can_be_a_base_and_a_source() {
+    let first = lowered("FROM a\nENV K=v\nRUN one\nONBUILD RUN trigger\n", &options());
+    let steps = first.graph.vertices().len();
+    let context = TargetContext { graph: first.graph, image: first.image };
+    let mut given = options();
+    given.contexts.insert("first".into(), NamedContext::Target(context.into()));
+    let second = lowered("FROM first\nRUN two\nCOPY --from=first /x /y\n", &given);
+    let commands: Vec<String> = execs(&second).iter().filter_map(|exec| exec.args.last().cloned()).collect();
+    assert_eq!(commands, ["one", "trigger", "two"]);
+    assert_eq!(second.graph.vertices().len(), steps + 3, "the steps of the first target are there once");
+    assert_eq!(second.image.config.config.env_value("K"), Some("v"));
+    let said: Vec<&str> = second.image.history.iter().filter_map(|e| e.entry.created_by.as_deref()).collect();
+    assert_eq!(said.len(), 5, "{said:?}");
+    assert!(second.image.config.config.on_build.is_empty());
 }
 
 #[test]

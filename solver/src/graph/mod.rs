@@ -113,6 +113,21 @@ impl Graph {
     }
 }
 
+/// Where the steps of an imported graph are now.
+#[derive(Debug, Clone)]
+pub struct Imported(Vec<VertexId>);
+
+impl Imported {
+    /// The place of a step of the imported graph.
+    ///
+    /// # Panics
+    /// Where `id` belongs to another graph.
+    #[must_use]
+    pub fn place(&self, id: VertexId) -> VertexId {
+        self.0[id.index()]
+    }
+}
+
 /// Builds a [`Graph`]; a step that is already there is not added again.
 #[derive(Debug, Default)]
 pub struct Builder {
@@ -143,6 +158,17 @@ impl Builder {
         self.known.insert(definition, id);
         self.graph.vertices.push(Vertex { op, inputs, definition, metadata });
         id
+    }
+
+    /// Adds every step of another graph, equal ones once; tells what each of them is called here, in order.
+    pub fn import(&mut self, other: &Graph, mut metadata: impl FnMut(&Metadata) -> Metadata) -> Imported {
+        let mut ids: Vec<VertexId> = Vec::with_capacity(other.vertices.len());
+        for vertex in &other.vertices {
+            // Inputs stand before what uses them, so they are here already.
+            let inputs = vertex.inputs.iter().map(|input| ids[input.index()]).collect();
+            ids.push(self.add(vertex.op.clone(), inputs, metadata(&vertex.metadata)));
+        }
+        Imported(ids)
     }
 
     /// The graph so far.
@@ -181,6 +207,33 @@ mod tests {
         assert_eq!(one.graph().vertex(merged).definition, two.graph().vertex(merged2).definition);
         let swapped = two.add(Op::Merge, vec![b2, a2], Metadata::default());
         assert_ne!(two.graph().vertex(swapped).definition, two.graph().vertex(merged2).definition);
+    }
+
+    #[test]
+    fn importing_keeps_equal_steps_once_and_tells_where_they_are() {
+        let mut one = Builder::new();
+        let a = one.add(source("a"), vec![], Metadata::default());
+        let b = one.add(source("b"), vec![], Metadata::default());
+        one.add(Op::Merge, vec![a, b], Metadata::default());
+        let mut two = Builder::new();
+        let b = two.add(source("b"), vec![], Metadata { ignore_cache: true, ..Metadata::default() });
+        let c = two.add(source("c"), vec![], Metadata { name: "c".into(), ..Metadata::default() });
+        let top = two.add(Op::Merge, vec![b, c], Metadata::default());
+        let two = two.finish();
+
+        let one = one.finish();
+        let mut all = Builder::new();
+        let first = all.import(&one, Metadata::clone);
+        let second = all.import(&two, |metadata| Metadata { stage: Some("x".into()), ..metadata.clone() });
+        let all = all.finish();
+        assert_eq!(all.vertices().len(), 5);
+        assert_eq!(second.place(b), first.place(VertexId(1)));
+        assert!(all.vertex(second.place(b)).metadata.ignore_cache, "a wish to ignore the cache is kept");
+        assert_eq!(all.vertex(second.place(top)).definition, two.vertex(top).definition);
+        assert_eq!(all.vertex(second.place(c)).metadata.stage.as_deref(), Some("x"));
+        let mut again = Builder::new();
+        again.import(&one, Metadata::clone);
+        assert_eq!(again.finish(), one);
     }
 
     #[test]
