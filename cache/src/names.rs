@@ -81,11 +81,20 @@ impl Store {
     /// # Errors
     /// Where the index cannot be written.
     pub fn name_set(&self, name: &Reference, image: &Image) -> Result<Option<Digest>, ImageError> {
+        self.name_point(name, &image.descriptor)
+    }
+
+    /// Makes `name` stand for a manifest or an index that is in the store; else as [`Self::name_set`].
+    ///
+    /// # Errors
+    /// Where the index cannot be written.
+    pub fn name_point(&self, name: &Reference, target: &Descriptor) -> Result<Option<Digest>, ImageError> {
+        let digest = manifest::digest_of(target)?;
         self.edit_index(|entries| {
             let before = take_name(entries, name)?;
-            entries.retain(|entry| !is_unnamed(entry) || entry.digest().as_ref() != image.digest().to_string());
-            entries.push(named_entry(image, Some(name))?);
-            Ok(before.filter(|before| *before != image.digest()))
+            entries.retain(|entry| !is_unnamed(entry) || entry.digest() != target.digest());
+            entries.push(named_entry(target, Some(name)));
+            Ok(before.filter(|before| *before != digest))
         })
     }
 
@@ -94,9 +103,17 @@ impl Store {
     /// # Errors
     /// Where the index cannot be written.
     pub fn image_keep(&self, image: &Image) -> Result<(), ImageError> {
+        self.keep(&image.descriptor)
+    }
+
+    /// Keeps a manifest or an index that has no name.
+    ///
+    /// # Errors
+    /// Where the index cannot be written.
+    pub fn keep(&self, target: &Descriptor) -> Result<(), ImageError> {
         self.edit_index(|entries| {
-            if !entries.iter().any(|entry| entry.digest().as_ref() == image.digest().to_string()) {
-                entries.push(named_entry(image, None)?);
+            if !entries.iter().any(|entry| entry.digest() == target.digest()) {
+                entries.push(named_entry(target, None));
             }
             Ok(())
         })
@@ -200,12 +217,12 @@ fn take_name(entries: &mut Vec<Descriptor>, name: &Reference) -> Result<Option<D
     Ok(Some(digest))
 }
 
-fn named_entry(image: &Image, name: Option<&Reference>) -> Result<Descriptor, ImageError> {
+fn named_entry(target: &Descriptor, name: Option<&Reference>) -> Descriptor {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let mut annotations = BTreeMap::from([(SET_AT.to_owned(), now.as_nanos().to_string())]);
     if let Some(name) = name {
         annotations.insert(REF_NAME.to_owned(), name.to_string());
         annotations.insert(IMAGE_NAME.to_owned(), name.to_string());
     }
-    Ok(annotated(image.descriptor.clone(), &annotations))
+    annotated(target.clone(), &annotations)
 }

@@ -20,7 +20,7 @@ use lap_solver::image::ContainerConfig;
 use support::{Scratch, amd64, image, listing, ready, run, skopeo};
 
 fn named(image: &Image, names: &[&str]) -> Vec<Named> {
-    vec![Named { image: image.clone(), names: names.iter().map(|name| name.parse().unwrap()).collect() }]
+    vec![Named { content: image.clone().into(), names: names.iter().map(|name| name.parse().unwrap()).collect() }]
 }
 
 /// The merged tree of an image as overlayfs shows it.

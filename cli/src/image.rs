@@ -1,42 +1,65 @@
 //! Finding images by what people call them.
 
 use anyhow::{Context as _, bail};
-use lap_cache::image::{Image, Reference};
+use lap_cache::image::{Image, ImageError, Reference};
 use lap_cache::names::Entry;
 use lap_cache::store::Store;
+use lap_solver::platform::Platform;
 
 /// An image of the store and the name it was asked for by.
 pub(crate) struct Found {
     /// None where it was asked for by ID.
     pub(crate) name: Option<Reference>,
+    /// What the name or the ID stands for: the image's own digest, or that of an index.
+    pub(crate) entry: Entry,
     pub(crate) image: Image,
 }
 
-/// The image that `text` names: a name, an ID or the beginning of one (config or manifest digest).
+/// The image that `text` names: a name, an ID or the beginning of one (config or manifest digest). Of an index, the
+/// one for this machine.
 ///
 /// # Errors
 /// Where the store cannot be read or an ID's beginning fits several images.
 pub(crate) fn find(store: &Store, text: &str) -> anyhow::Result<Option<Found>> {
+    let entries = store.names()?;
     if let Ok(name) = text.parse::<Reference>()
         && let Some(digest) = store.name_get(&name)?
+        && let Some(entry) = entries.iter().find(|entry| entry.digest == digest)
     {
-        return Ok(Some(Found { name: Some(name), image: store.image(&digest)? }));
+        let image = image_of(store, entry)?;
+        return Ok(Some(Found { name: Some(name), entry: entry.clone(), image }));
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     if hex.len() < 2 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(None);
     }
-    let mut found: Option<Image> = None;
-    for Entry { digest, .. } in store.names()? {
-        let image = store.image(&digest)?;
-        if image.id().hex().starts_with(hex) || digest.hex().starts_with(hex) {
-            if found.as_ref().is_some_and(|other| other.digest() != digest) {
+    let mut found: Option<Found> = None;
+    for entry in entries {
+        let image = image_of(store, &entry)?;
+        let mut ids = [image.id(), image.digest(), entry.digest].into_iter();
+        if ids.any(|id| id.hex().starts_with(hex)) {
+            if found.as_ref().is_some_and(|other| other.entry.digest != entry.digest) {
                 bail!("{text} is the beginning of several image IDs: give more digits");
             }
-            found = Some(image);
+            found = Some(Found { name: None, entry, image });
         }
     }
-    Ok(found.map(|image| Found { name: None, image }))
+    Ok(found)
+}
+
+/// The image that an entry of the store stands for: of an index, the one for this machine, or else the first.
+///
+/// # Errors
+/// Where its documents cannot be read.
+pub(crate) fn image_of(store: &Store, entry: &Entry) -> anyhow::Result<Image> {
+    match store.image_for(&entry.digest, &Platform::host()) {
+        Err(ImageError::NoPlatform { .. }) => {
+            let artifact = store.artifact(&entry.digest)?;
+            let first = artifact.runnable().first().map(|image| (*image).clone());
+            first.with_context(|| format!("{} is an index without images", entry.digest))
+        }
+        image => Ok(image?),
+    }
 }
 
 /// As [`find`], for commands that need the image to be there.

@@ -33,10 +33,13 @@ pub fn docker_archive(store: &Store, images: &[Named], writer: impl Write, event
 /// All blobs of some images with their sizes, each once, sorted.
 pub(super) fn blobs_of(images: &[Named]) -> BTreeMap<Digest, u64> {
     let mut blobs = BTreeMap::new();
-    for Named { image, .. } in images {
-        blobs.insert(image.digest(), image.raw_manifest.len() as u64);
-        blobs.insert(image.id(), image.raw_config.len() as u64);
-        blobs.extend(image.layers.iter().map(|layer| (layer.digest, layer.descriptor.size())));
+    for Named { content, .. } in images {
+        blobs.insert(content.digest(), content.raw().len() as u64);
+        for image in content.images() {
+            blobs.insert(image.digest(), image.raw_manifest.len() as u64);
+            blobs.insert(image.id(), image.raw_config.len() as u64);
+            blobs.extend(image.layers.iter().map(|layer| (layer.digest, layer.descriptor.size())));
+        }
     }
     blobs
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use oci_spec::image::Descriptor;
 
 use crate::image::manifest::annotated;
-use crate::image::{Image, ImageError, Reference};
+use crate::image::{Artifact, ImageError, Reference};
 use crate::names::{IMAGE_NAME, REF_NAME};
 
 pub use archive::{docker_archive, oci_tar};
@@ -22,8 +22,8 @@ pub use rootfs::{local_dir, rootfs_tar};
 /// An image to export, and what it is called there.
 #[derive(Debug, Clone)]
 pub struct Named {
-    /// The image.
-    pub image: Image,
+    /// The image, or an index of several.
+    pub content: Artifact,
     /// Its names; may be none.
     pub names: Vec<Reference>,
 }
@@ -60,27 +60,28 @@ pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// name, the whole name as containerd's).
 fn index_entries(images: &[Named]) -> Vec<Descriptor> {
     let mut entries = Vec::new();
-    for Named { image, names } in images {
+    for Named { content, names } in images {
         if names.is_empty() {
-            entries.push(image.descriptor.clone());
+            entries.push(content.descriptor().clone());
         }
         for name in names {
             let mut annotations = BTreeMap::from([(IMAGE_NAME.to_owned(), name.to_string())]);
             if let Some(tag) = name.tag() {
                 annotations.insert(REF_NAME.to_owned(), tag.to_owned());
             }
-            entries.push(annotated(image.descriptor.clone(), &annotations));
+            entries.push(annotated(content.descriptor().clone(), &annotations));
         }
     }
     entries
 }
 
-/// `manifest.json` of a Docker archive. Names are written as people do.
+/// `manifest.json` of a Docker archive: the images that run. Names are written as people do.
 fn docker_manifest(images: &[Named]) -> Result<Vec<u8>, ImageError> {
     let blob = |digest: &crate::digest::Digest| format!("blobs/sha256/{}", digest.hex());
     let list: Vec<serde_json::Value> = images
         .iter()
-        .map(|Named { image, names }| {
+        .flat_map(|Named { content, names }| content.runnable().into_iter().map(move |image| (image, names)))
+        .map(|(image, names)| {
             let tags: Vec<String> = names.iter().filter(|name| name.tag().is_some()).map(familiar_tag).collect();
             let layers: Vec<String> = image.layers.iter().map(|layer| blob(&layer.digest)).collect();
             serde_json::json!({"Config": blob(&image.id()), "RepoTags": tags, "Layers": layers})

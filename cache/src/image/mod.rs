@@ -7,6 +7,7 @@
 pub mod assemble;
 pub mod blobs;
 pub mod compress;
+pub mod index;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
@@ -23,6 +24,7 @@ use crate::store::{Store, StoreError};
 
 pub use assemble::{AssembleOptions, Blobs, assemble, written};
 pub use compress::Compression;
+pub use index::{Artifact, Index};
 pub use manifest::{Document, ManifestError};
 pub use reference::Reference;
 
@@ -99,6 +101,14 @@ pub enum ImageError {
     IsAnIndex {
         /// Of the document.
         digest: Digest,
+    },
+    /// An index that has nothing for a platform.
+    #[error("{digest} is an index without an image for {wanted}")]
+    NoPlatform {
+        /// Of the index.
+        digest: Digest,
+        /// The platform.
+        wanted: Platform,
     },
     /// A layer that cannot be had from anywhere.
     #[error("layer {diff_id} is not in the store, and where to fetch it from is not known")]

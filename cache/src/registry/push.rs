@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lap_solver::event::Events;
+use oci_spec::image::Descriptor;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
 use tokio::sync::Semaphore;
@@ -15,7 +16,8 @@ use super::upload::{Offer, Parcel};
 use super::{Client, RegistryError};
 use crate::digest::Digest;
 use crate::image::blobs::Origin;
-use crate::image::{Image, Reference, manifest};
+use crate::image::index::{Entry, Role};
+use crate::image::{Artifact, Image, Reference, manifest};
 use crate::store::Store;
 
 impl Client {
@@ -32,20 +34,64 @@ impl Client {
         events: &Events,
     ) -> Result<Digest, RegistryError> {
         let endpoint = self.transport.upstream(reference.registry()).await?;
-        let repository = reference.repository();
-        self.push_blobs(&endpoint, repository, store, image, Trusting::Head, events).await?;
-        let put = match self.put_manifest(&endpoint, image, reference).await {
-            // A registry whose HEAD has lied.
-            Err(error) if lacks_blob(&error) => {
-                self.push_blobs(&endpoint, repository, store, image, Trusting::Nothing, events).await?;
-                self.put_manifest(&endpoint, image, reference).await
-            }
-            result => result,
-        };
-        put?;
-        let origin = Origin { registry: reference.registry().to_owned(), repository: repository.to_owned() };
+        let name = reference.tag().map_or_else(|| image.digest().to_string(), str::to_owned);
+        self.push_image(&endpoint, store, image, reference.repository(), &name, events).await?;
+        let origin =
+            Origin { registry: reference.registry().to_owned(), repository: reference.repository().to_owned() };
         store.remember_origin(image, &origin)?;
         Ok(image.digest())
+    }
+
+    /// As [`Self::push`], for whatever a name stands for. The images of an index go first, each under its digest.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub async fn push_artifact(
+        &self,
+        store: &Store,
+        artifact: &Artifact,
+        reference: &Reference,
+        events: &Events,
+    ) -> Result<Digest, RegistryError> {
+        let index = match artifact {
+            Artifact::Image(image) => return self.push(store, image, reference, events).await,
+            Artifact::Index(index) => index,
+        };
+        let endpoint = self.transport.upstream(reference.registry()).await?;
+        let repository = reference.repository();
+        let origin = Origin { registry: reference.registry().to_owned(), repository: repository.to_owned() };
+        for Entry { image, role } in &index.entries {
+            self.push_image(&endpoint, store, image, repository, &image.digest().to_string(), events).await?;
+            // Statements are no layers.
+            if *role == Role::Runnable {
+                store.remember_origin(image, &origin)?;
+            }
+        }
+        let name = reference.tag().map_or_else(|| index.digest().to_string(), str::to_owned);
+        self.put_manifest(&endpoint, repository, &name, &index.descriptor, &index.raw, index.digest()).await?;
+        Ok(index.digest())
+    }
+
+    async fn push_image(
+        &self,
+        endpoint: &Endpoint,
+        store: &Store,
+        image: &Image,
+        repository: &str,
+        name: &str,
+        events: &Events,
+    ) -> Result<(), RegistryError> {
+        let put =
+            || self.put_manifest(endpoint, repository, name, &image.descriptor, &image.raw_manifest, image.digest());
+        self.push_blobs(endpoint, repository, store, image, Trusting::Head, events).await?;
+        match put().await {
+            // A registry whose HEAD has lied.
+            Err(error) if lacks_blob(&error) => {
+                self.push_blobs(endpoint, repository, store, image, Trusting::Nothing, events).await?;
+                put().await
+            }
+            result => result,
+        }
     }
 
     async fn push_blobs(
@@ -103,22 +149,22 @@ impl Client {
     async fn put_manifest(
         &self,
         endpoint: &Endpoint,
-        image: &Image,
-        reference: &Reference,
+        repository: &str,
+        name: &str,
+        descriptor: &Descriptor,
+        raw: &[u8],
+        digest: Digest,
     ) -> Result<(), RegistryError> {
-        let name = reference.tag().map_or_else(|| image.digest().to_string(), str::to_owned);
-        let scope = Scope::push(reference.repository());
-        let bytes = Arc::new(image.raw_manifest.clone());
-        let call = Call::new(Method::PUT, endpoint.url(reference.repository(), &format!("manifests/{name}"))?)
-            .header(CONTENT_TYPE, image.descriptor.media_type().to_string())
+        let scope = Scope::push(repository);
+        let bytes = Arc::new(raw.to_vec());
+        let call = Call::new(Method::PUT, endpoint.url(repository, &format!("manifests/{name}"))?)
+            .header(CONTENT_TYPE, descriptor.media_type().to_string())
             .body(Arc::new(move || Ok(reqwest::Body::from(bytes.as_ref().clone()))));
         let response = self.transport.expect(endpoint, &scope, &call).await?;
         match content_digest(&response) {
-            Some(theirs) if theirs != image.digest() => Err(RegistryError::PushedOther {
-                url: shown(response.url()),
-                ours: image.digest(),
-                theirs: theirs.to_string(),
-            }),
+            Some(theirs) if theirs != digest => {
+                Err(RegistryError::PushedOther { url: shown(response.url()), ours: digest, theirs: theirs.to_string() })
+            }
             _ => Ok(()),
         }
     }

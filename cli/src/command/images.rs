@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::Images;
 use crate::command::App;
-use crate::image::short;
+use crate::image::{image_of, short};
 use crate::ui::table::{bytes, human_duration, seconds_of_rfc3339, table};
 
 pub(super) fn run(app: &App, args: &Images) -> anyhow::Result<i32> {
@@ -23,7 +23,7 @@ pub(super) fn run(app: &App, args: &Images) -> anyhow::Result<i32> {
         if !fits {
             continue;
         }
-        let image = store.image(&entry.digest)?;
+        let image = image_of(store, entry)?;
         let id = if args.no_trunc { image.id().to_string() } else { short(&image.id()) };
         if args.quiet {
             outln!("{id}")?;

@@ -1,13 +1,12 @@
 //! `lap inspect`
 
-use lap_cache::image::Image;
 use lap_cache::store::Store;
 use serde_json::{Value, json};
 
 use crate::args::Inspect;
 use crate::command::{App, containers};
 use crate::exit::FAILED;
-use crate::image::find;
+use crate::image::{Found, find};
 
 pub(super) fn run(app: &App, args: &Inspect) -> anyhow::Result<i32> {
     let store = app.store()?;
@@ -20,7 +19,7 @@ pub(super) fn run(app: &App, args: &Inspect) -> anyhow::Result<i32> {
         let value = match container {
             Some(container) => Some(containers.inspect(&container)),
             None if kind == Some("container") => None,
-            None => find(store, name)?.map(|found| image(store, &found.image)).transpose()?,
+            None => find(store, name)?.map(|found| image(store, &found)).transpose()?,
         };
         match value {
             Some(value) => all.push(value),
@@ -35,9 +34,10 @@ pub(super) fn run(app: &App, args: &Inspect) -> anyhow::Result<i32> {
 }
 
 /// An image in Docker's shape.
-fn image(store: &Store, image: &Image) -> anyhow::Result<Value> {
+fn image(store: &Store, found: &Found) -> anyhow::Result<Value> {
+    let Found { image, entry: target, .. } = found;
     let (mut tags, mut digests) = (Vec::new(), Vec::new());
-    for entry in store.names()?.into_iter().filter(|entry| entry.digest == image.digest()) {
+    for entry in store.names()?.into_iter().filter(|entry| entry.digest == target.digest) {
         if let Some(name) = entry.name {
             tags.push(name.familiar());
             digests.push(format!("{}@{}", name.familiar_name(), entry.digest));
@@ -63,9 +63,9 @@ fn image(store: &Store, image: &Image) -> anyhow::Result<Value> {
         "Config": config.config,
         "RootFS": {"Type": "layers", "Layers": config.rootfs.diff_ids},
         "Descriptor": {
-            "mediaType": image.descriptor.media_type().to_string(),
-            "digest": image.digest().to_string(),
-            "size": image.descriptor.size(),
+            "mediaType": target.descriptor.media_type().to_string(),
+            "digest": target.digest.to_string(),
+            "size": target.descriptor.size(),
         },
     }))
 }

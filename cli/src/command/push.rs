@@ -1,6 +1,7 @@
 //! `lap push`
 
 use anyhow::{Context as _, bail};
+use lap_cache::image::Artifact;
 
 use crate::args::Push;
 use crate::command::App;
@@ -20,9 +21,12 @@ pub(super) fn run(app: &App, args: Push) -> anyhow::Result<i32> {
     let mode = if args.quiet { Mode::Quiet } else { args.progress.unwrap_or(Mode::Auto) };
     let screen = Screen::start(mode, app.settings.color);
     let events = screen.events();
-    let image = complete(app, store.image(&digest)?, &events)?;
+    let artifact = match store.artifact(&digest)? {
+        Artifact::Image(image) => complete(app, *image, &events)?.into(),
+        index @ Artifact::Index(_) => index,
+    };
     let result = block_on(async {
-        let digest = client.push(store, &image, &name, &events).await;
+        let digest = client.push_artifact(store, &artifact, &name, &events).await;
         digest.with_context(|| format!("cannot push {}", name.familiar()))
     });
     screen.finish();
@@ -30,7 +34,7 @@ pub(super) fn run(app: &App, args: Push) -> anyhow::Result<i32> {
     if args.quiet {
         outln!("{name}")?;
     } else {
-        outln!("{}: digest: {digest} size: {}", name.tag().unwrap_or("latest"), image.raw_manifest.len())?;
+        outln!("{}: digest: {digest} size: {}", name.tag().unwrap_or("latest"), artifact.raw().len())?;
     }
     Ok(0)
 }

@@ -20,7 +20,7 @@ pub(super) fn run(app: &App, args: &RemoveImages) -> anyhow::Result<i32> {
         let removed: Removed = match find(store, text)? {
             Some(found) => match &found.name {
                 Some(name) => store.name_remove(name)?,
-                None => store.image_remove(&found.image.digest())?,
+                None => store.image_remove(&found.entry.digest)?,
             },
             None if args.force => Removed::default(),
             None => {

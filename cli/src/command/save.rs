@@ -19,9 +19,9 @@ pub(super) fn run(app: &App, args: &Save) -> anyhow::Result<i32> {
     for text in &args.images {
         let found = need(store, text)?;
         let image = complete(app, found.image, &events).with_context(|| format!("cannot save {text}"))?;
-        match images.iter_mut().find(|other| other.image.digest() == image.digest()) {
+        match images.iter_mut().find(|other| other.content.digest() == image.digest()) {
             Some(other) => other.names.extend(found.name),
-            None => images.push(Named { image, names: found.name.into_iter().collect() }),
+            None => images.push(Named { content: image.into(), names: found.name.into_iter().collect() }),
         }
     }
     let result = to_file(args.output.as_deref(), |writer| Ok(docker_archive(store, &images, writer, &events)?));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
-use lap_cache::image::{Image, Reference};
+use lap_cache::image::{Image, ImageError, Reference};
 use lap_cache::registry::Client;
 use lap_cache::store::Store;
 use lap_executor::source::image::Bases;
@@ -99,10 +99,12 @@ async fn find(client: &Client, store: &Store, events: &Events, pull: bool, name:
     let reference: Reference =
         name.reference.parse().with_context(|| format!("{:?} is no image name", name.reference))?;
     if !pull && let Some(digest) = store.name_get(&reference)? {
-        let image = store.image(&digest)?;
-        // An image that does not say what it is for, such as an imported one, is for this machine.
-        if image.config.architecture.is_empty() || image.platform() == name.platform {
-            return Ok(image);
+        match store.image_for(&digest, &name.platform) {
+            // An image that does not say what it is for, such as an imported one, is for this machine.
+            Ok(image) if image.config.architecture.is_empty() || image.platform() == name.platform => return Ok(image),
+            // One for another platform: a registry may have more.
+            Ok(_) | Err(ImageError::NoPlatform { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     let progress = |done| Event::Progress {

@@ -107,7 +107,7 @@ impl Outputs<'_> {
 
     fn archive(&self, output: &Output, image: &Image, names: Vec<Reference>) -> anyhow::Result<()> {
         let store = self.app.store()?;
-        let images = [Named { image: image.clone(), names }];
+        let images = [Named { content: image.clone().into(), names }];
         let events = self.events;
         if !output.tar {
             let Some(dest) = &output.dest else { bail!("-o type=oci,tar=false needs dest=DIRECTORY") };
