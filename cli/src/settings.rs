@@ -68,10 +68,11 @@ impl Settings {
             bail!("LAP_ROOT is empty: name a directory or unset it");
         }
         let root = std::path::absolute(&root).with_context(|| format!("cannot tell where {} is", root.display()))?;
-        let run_dir = match (rootless, path("XDG_RUNTIME_DIR")) {
-            (false, _) => PathBuf::from("/run/lapstrake"),
-            (true, Some(runtime)) => runtime.join("lapstrake"),
-            (true, None) => root.join("run"),
+        let run_dir = match (path("LAP_RUN_DIR"), rootless, path("XDG_RUNTIME_DIR")) {
+            (Some(dir), ..) => dir,
+            (None, false, _) => PathBuf::from("/run/lapstrake"),
+            (None, true, Some(runtime)) => runtime.join("lapstrake"),
+            (None, true, None) => root.join("run"),
         };
         Ok(Self {
             root,

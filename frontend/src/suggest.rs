@@ -24,23 +24,26 @@ pub(crate) fn nearest_in_any_case(word: &str, options: &[&str]) -> Option<String
     Some(if upper { near.to_uppercase() } else { near.to_owned() })
 }
 
-/// Levenshtein's distance; words whose lengths alone differ by `limit` are not compared.
+/// Levenshtein's distance with neighbours that changed places counted once; words whose lengths alone differ by `limit` are not compared.
 fn distance(a: &str, b: &str, limit: usize) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(256).collect(), b.chars().take(256).collect());
     if a.len().abs_diff(b.len()) >= limit {
         return limit;
     }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+        let mut row = vec![i + 1];
         for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+            let mut least = (above[j] + usize::from(from != to)).min(row[j] + 1).min(above[j + 1] + 1);
+            if i > 0 && j > 0 && *from == b[j - 1] && a[i - 1] == *to {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
         }
+        before = std::mem::replace(&mut above, row);
     }
-    row[b.len()]
+    above[b.len()]
 }
 
 #[cfg(test)]
@@ -49,6 +52,7 @@ mod tests {
 
     #[test]
     fn near_words_are_found() {
+        assert_eq!(nearest("chwon", ["chmod", "chown"]), Some("chown"));
         assert_eq!(nearest("mont", ["network", "mount"]), Some("mount"));
         assert_eq!(nearest("mount", ["mount", "mont"]), None);
         assert_eq!(nearest("user", ["mount", "network"]), None);

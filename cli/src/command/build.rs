@@ -85,6 +85,7 @@ fn mode(settings: &Settings, args: &Build) -> anyhow::Result<Mode> {
 
 /// What the flags mean.
 fn request(settings: &Settings, args: &Build) -> anyhow::Result<Request> {
+    let names = args.tags.iter().map(|name| crate::image::reference(name)).collect::<Result<_, _>>()?;
     let context = &args.context;
     let is_directory = std::fs::metadata(context)
         .with_context(|| format!("cannot read the build context {}", context.display()))?
@@ -146,7 +147,7 @@ fn request(settings: &Settings, args: &Build) -> anyhow::Result<Request> {
         text,
         options,
         directories,
-        names: args.tags.iter().map(|name| crate::image::reference(name)).collect::<Result<_, _>>()?,
+        names,
         outputs: args.outputs.clone(),
         push: args.push,
         pull: args.pull,

@@ -12,18 +12,6 @@ use lap_solver::graph::{Graph, Location, Op};
 use super::Request;
 use crate::ui::error::excerpt;
 
-/// Findings that were rendered already.
-#[derive(Debug)]
-pub(super) struct Shown(pub(super) String);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.trim_end())
-    }
-}
-
-impl std::error::Error for Shown {}
-
 /// A failed step: its output's end, its lines, and why.
 pub(super) fn step(error: SolveError<WorkerError>, graph: &Graph, file: &str, text: &[u8]) -> Error {
     let SolveError::Step { vertex, error } = error else { return Error::new(error) };
@@ -39,7 +27,7 @@ pub(super) fn step(error: SolveError<WorkerError>, graph: &Graph, file: &str, te
     }
     let what = match &graph.vertex(vertex).op {
         Op::Exec(exec) => {
-            format!("failed to solve: process {:?} did not complete successfully", exec.args.join(" "))
+            format!("failed to solve: process {:?} did not complete successfully: {error}", exec.args.join(" "))
         }
         _ => format!("failed to solve: {}", metadata.name.lines().next().unwrap_or_default()),
     };

@@ -29,6 +29,7 @@ use crate::command::App;
 use crate::exit::{INTERRUPTED, WithCode};
 use crate::signal::Interrupt;
 use crate::ui::Screen;
+use crate::ui::error::Shown;
 
 use bases::Resolver;
 pub(crate) use failure::Located;
@@ -68,9 +69,10 @@ pub(crate) struct Built {
 /// Findings about a Dockerfile that stop a build, shown with their source.
 fn refuse(request: &Request, findings: &[Diagnostic], color: bool) -> anyhow::Error {
     let source = lap_frontend::source::Source::new(&request.file_name, &request.text);
-    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
-    let shown: String = errors.map(|finding| crate::ui::diagnostic::render(finding, source.text(), color)).collect();
-    failure::Shown(shown).into()
+    let errors: Vec<&Diagnostic> = findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+    let shown = errors.iter().map(|finding| crate::ui::diagnostic::render(finding, source.text(), color)).collect();
+    let line = errors.first().map_or_else(String::new, |finding| format!("failed to solve: {}", finding.text()));
+    Shown { shown, line }.into()
 }
 
 /// Checks a Dockerfile; prints what it finds. Returns whether all is well.
@@ -114,12 +116,18 @@ pub(crate) fn build(app: &App, request: &Request, screen: &Screen) -> anyhow::Re
         let graph = Arc::new(lowered.graph);
         screen.set_graph(Arc::clone(&graph));
         warn(&lowered.warnings, &events);
-        let worker = BuildWorker::new(worker_options(app, request, &graph, &resolver, &events)?);
+        let options = worker_options(app, request, &graph, &resolver, &events)?;
+        let uplink = options.uplink.clone();
+        let worker = BuildWorker::new(options);
 
         let targets: Vec<VertexId> = lowered.image.root.into_iter().collect();
         let (executor, index) = (Arc::clone(&worker), Arc::clone(&worker));
         let limits = DriveLimits::default();
         let solution = solve(Arc::clone(&graph), &targets, executor, index, &events, limits, interrupt.asked()).await;
+        if let Uplink::Bridge(network) = &uplink {
+            // Its end takes a while in the kernel and nobody needs it any more.
+            network.let_go();
+        }
         let solution = solution.map_err(|error| match error {
             SolveError::Cancelled => interrupted(),
             error => failure::step(error, &graph, &request.file_name, &request.text),

@@ -38,11 +38,27 @@ impl<T, E: Into<Error>> Hint<T> for Result<T, E> {
     }
 }
 
+/// What was rendered before it became an error, and then the line that scripts look for.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) shown: String,
+    pub(crate) line: String,
+}
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl std::error::Error for Shown {}
+
 /// `lap: what failed`, its causes a line each, and what to try. Ends with a line feed.
 pub(crate) fn render(error: &Error, color: bool) -> String {
     let (red, plain) = if color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     let located = error.downcast_ref::<Located>();
-    let mut out = located.map(|located| located.before.clone()).unwrap_or_default();
+    let shown = error.downcast_ref::<Shown>().map(|shown| shown.shown.clone());
+    let mut out = located.map(|located| located.before.clone()).or(shown).unwrap_or_default();
     let mut said = String::new();
     for cause in error.chain() {
         let text = cause.to_string();

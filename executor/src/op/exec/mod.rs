@@ -71,9 +71,9 @@ pub enum ExecError {
 
 fn describe(code: i32, oom_killed: bool, memory: Option<u64>) -> String {
     match (oom_killed, memory) {
-        (true, Some(limit)) => format!("the command was killed: it reached the memory limit of {} MiB", limit >> 20),
-        (true, None) => "the command was killed: the machine ran out of memory".to_owned(),
-        (false, _) => format!("the command failed with exit code {code}"),
+        (true, Some(limit)) => format!("out of memory: the limit is {} MiB (exit code: {code})", limit >> 20),
+        (true, None) => format!("out of memory: the machine has no more (exit code: {code})"),
+        (false, _) => format!("exit code: {code}"),
     }
 }
 

@@ -24,7 +24,7 @@ use super::error::FileError;
 use super::owner::Owner;
 use super::target::{Attributes, Target, is_dir, times};
 use crate::tree::path;
-use crate::tree::{Kind, Matched, Node, Tree, TreeError, Verdict, Walk, shown, xattrs};
+use crate::tree::{Kind, Matched, Node, Tree, TreeError, Verdict, Walk, shown};
 
 /// Mode of directories made on the way.
 pub(super) const PARENT_MODE: u32 = 0o755;
@@ -196,7 +196,9 @@ impl<'a> Copier<'a> {
     }
 
     fn finish_directory(&self, at: &[u8], node: &Node, target: &[u8]) -> Result<(), FileError> {
-        let xattrs = xattrs(self.tree.open_listed(at, node)?.as_fd())
+        let xattrs = self
+            .tree
+            .xattrs(self.tree.open_listed(at, node)?.as_fd())
             .map_err(|error| TreeError::io("read attributes of", at, error))?;
         let dir = self.target.dir(target)?;
         self.target.finish(dir.as_fd(), target, &self.attributes(node, &xattrs))
@@ -253,7 +255,7 @@ impl<'a> Copier<'a> {
         copy_data(&from, &to, node.meta.size, &mut self.buffer)
             .map_err(|error| FileError::target("copy to", target, error))?;
         self.tree.check_unchanged(from.as_fd(), at, node)?;
-        let xattrs = xattrs(from.as_fd()).map_err(|error| TreeError::io("read attributes of", at, error))?;
+        let xattrs = self.tree.xattrs(from.as_fd()).map_err(|error| TreeError::io("read attributes of", at, error))?;
         self.target.finish(to.as_fd(), target, &self.attributes(node, &xattrs))
     }
 }

@@ -68,7 +68,7 @@ fn carry_out(plan: &Plan, status: &OwnedFd) -> Result<i32, Failure> {
     if !created.is_empty() {
         status::send(status.as_fd(), &Message::Created(created), None).during(|| "report mount points".to_owned())?;
     }
-    let terminal = plan.command.terminal.map(|size| devices::terminal(size, status, !plan.guest)).transpose()?;
+    let terminal = plan.command.terminal.map(|made| devices::terminal(made.size, status, !plan.guest)).transpose()?;
     if plan.reaper {
         reaper::run(plan, status, &identified, cwd, terminal, null)
     } else {
