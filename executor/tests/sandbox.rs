@@ -832,6 +832,13 @@ fn terminal() {
         assert!(text.starts_with("/dev/pts/0\r\n30 100\r\nxterm\r\ncrw"), "{text}");
         assert_eq!(running.wait().unwrap().code, 3);
     }
+    // One without a size.
+    let mut spec = image.sh("tty");
+    spec.stdio = Stdio::Pty { size: None };
+    let mut running = sandbox::spawn(spec).unwrap();
+    let mut out = Vec::new();
+    running.pump(&mut out, &mut std::io::sink()).unwrap();
+    assert_eq!(out, b"/dev/pts/0\r\n");
 }
 
 fn command_as_process_one() {

@@ -484,7 +484,7 @@ mod tests {
 
     #[test]
     fn a_plan_crosses_a_memory_file_whole() {
-        let mut asked = spec();
+        let mut asked = Spec { stdio: Stdio::Pty { size: None }, ..spec() };
         let data = vec![0, 255, b'"'];
         let source = MountSource::File { data: data.clone(), mode: 0o400, uid: 1, gid: 2 };
         asked.mounts.push(SandboxMount { target: "/secret".to_owned(), readonly: true, source });
