@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::VertexId;
+use crate::graph::{Imported, VertexId};
 use crate::image::{History, ImageConfig};
 use crate::platform::Platform;
 
@@ -17,6 +17,23 @@ pub struct ImageIntent {
     pub history: Vec<HistoryIntent>,
     /// The platform of the image.
     pub platform: Platform,
+}
+
+impl ImageIntent {
+    /// The same image of a graph that this one's graph was imported into.
+    #[must_use]
+    pub fn moved(&self, places: &Imported) -> Self {
+        let moved = |entry: &HistoryIntent| HistoryIntent {
+            entry: entry.entry.clone(),
+            vertex: entry.vertex.map(|vertex| places.place(vertex)),
+        };
+        Self {
+            root: self.root.map(|root| places.place(root)),
+            config: self.config.clone(),
+            history: self.history.iter().map(moved).collect(),
+            platform: self.platform.clone(),
+        }
+    }
 }
 
 /// A history entry, and the step that may have made a layer for it.

@@ -37,6 +37,11 @@ impl<'a> Resolver<'a> {
         })
     }
 
+    /// Whether registries are asked from now on for images that the store has.
+    pub(super) const fn set_pull(&mut self, pull: bool) {
+        self.pull = pull;
+    }
+
     /// The configs found so far.
     pub(super) const fn facts(&self) -> &Facts {
         &self.facts

@@ -2,6 +2,7 @@
 
 mod bases;
 mod config;
+mod crew;
 mod failure;
 mod outputs;
 
@@ -17,10 +18,10 @@ use lap_executor::network::Network;
 use lap_executor::sandbox::{Limits, Rlimit};
 use lap_executor::source::local::LocalSource;
 use lap_executor::worker::{BuildWorker, Options as WorkerOptions, Output as StepOutput, Uplink};
-use lap_frontend::{Diagnostic, Lowered, Severity};
+use lap_frontend::{Diagnostic, Lowered, NamedContext, Severity, TargetContext};
 use lap_solver::drive::{Limits as DriveLimits, Solution, SolveError, solve};
 use lap_solver::event::{Event, Events};
-use lap_solver::graph::{Graph, Op, VertexId};
+use lap_solver::graph::{Builder, Graph, Metadata, Op, Source, VertexId};
 use lap_solver::intent::ImageIntent;
 use lap_solver::pattern::Matcher;
 
@@ -32,6 +33,7 @@ use crate::ui::Screen;
 use crate::ui::error::Shown;
 
 use bases::Resolver;
+use crew::Crew;
 pub(crate) use failure::Located;
 pub(crate) use outputs::{to_file, to_stdout};
 
@@ -80,7 +82,7 @@ pub(crate) fn check(app: &App, request: &Request) -> anyhow::Result<bool> {
     let source = lap_frontend::source::Source::new(&request.file_name, &request.text);
     let findings = crate::registry::block_on(async {
         let mut resolver = Resolver::new(app, request, Events::none())?;
-        Ok(lower(app, request, &mut resolver).await?.warnings)
+        Ok(lower(app, request, &request.options, &mut resolver).await?.warnings)
     })?;
     for finding in &findings {
         outln!("{}", crate::ui::diagnostic::render(finding, source.text(), app.settings.color))?;
@@ -97,31 +99,58 @@ pub(crate) fn check(app: &App, request: &Request) -> anyhow::Result<bool> {
 pub(crate) fn graph(app: &App, request: &Request, screen: &Screen) -> anyhow::Result<Graph> {
     crate::registry::block_on(async {
         let mut resolver = Resolver::new(app, request, screen.events())?;
-        Ok(lower(app, request, &mut resolver).await?.graph)
+        Ok(lower(app, request, &request.options, &mut resolver).await?.graph)
     })
 }
 
-/// Builds.
+/// One of several requests that are solved together.
+pub(crate) struct Job<'a> {
+    pub(crate) request: &'a Request,
+    /// Told with each of its steps; empty where it is alone.
+    pub(crate) name: String,
+    /// Contexts that are the results of jobs before it: the context's name, and which job.
+    pub(crate) linked: Vec<(String, usize)>,
+    /// Whether the result goes anywhere, or only others use it.
+    pub(crate) wanted: bool,
+}
+
+/// Builds one.
 pub(crate) fn build(app: &App, request: &Request, screen: &Screen) -> anyhow::Result<Built> {
+    let job = Job { request, name: String::new(), linked: Vec::new(), wanted: true };
+    let built = build_all(app, &[job], screen)?.into_iter().flatten().next();
+    built.context("internal error: a build ended without a result")
+}
+
+/// Builds several as one graph: side by side where nothing is between them, and equal steps once. Local sources that
+/// have one name must be one directory: see [`tell_apart`].
+///
+/// One result a job, in order; none for those whose result is not wanted.
+pub(crate) fn build_all(app: &App, jobs: &[Job<'_>], screen: &Screen) -> anyhow::Result<Vec<Option<Built>>> {
+    let Some(first) = jobs.first() else { return Ok(Vec::new()) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
         let interrupt = Interrupt::listen()?;
         let events = screen.events();
         let _lease = app.store()?.lease()?;
-        let mut resolver = Resolver::new(app, request, events.clone())?;
-        let lowered = tokio::select! {
-            lowered = lower(app, request, &mut resolver) => lowered?,
+        let mut resolver = Resolver::new(app, first.request, events.clone())?;
+        let merged = tokio::select! {
+            merged = merge(app, jobs, &mut resolver) => merged?,
             () = interrupt.asked() => return Err(interrupted()),
         };
-        let graph = Arc::new(lowered.graph);
+        let graph = Arc::new(merged.graph);
         screen.set_graph(Arc::clone(&graph));
-        warn(&lowered.warnings, &events);
-        let options = worker_options(app, request, &graph, &resolver, &events)?;
-        let uplink = options.uplink.clone();
-        let worker = BuildWorker::new(options);
+        warn(&merged.warnings, &events);
+        let requests: Vec<&Request> = jobs.iter().map(|job| job.request).collect();
+        let contexts = contexts(&requests)?;
+        let uplink = uplink(app, &graph, &events)?;
+        let crew = Crew::new(&requests, merged.owners, |request| {
+            let mut options = worker_options(app, request, &resolver, &events)?;
+            (options.contexts, options.uplink) = (contexts.clone(), uplink.clone());
+            Ok(BuildWorker::new(options))
+        })?;
 
-        let targets: Vec<VertexId> = lowered.image.root.into_iter().collect();
-        let (executor, index) = (Arc::clone(&worker), Arc::clone(&worker));
+        let targets: Vec<VertexId> = merged.images.iter().filter_map(|image| image.root).collect();
+        let (executor, index) = (Arc::clone(&crew), Arc::clone(&crew));
         let limits = DriveLimits::default();
         let solution = solve(Arc::clone(&graph), &targets, executor, index, &events, limits, interrupt.asked()).await;
         if let Uplink::Bridge(network) = &uplink {
@@ -130,15 +159,106 @@ pub(crate) fn build(app: &App, request: &Request, screen: &Screen) -> anyhow::Re
         }
         let solution = solution.map_err(|error| match error {
             SolveError::Cancelled => interrupted(),
-            error => failure::step(error, &graph, &request.file_name, &request.text),
+            error => {
+                let owner = if let SolveError::Step { vertex, .. } = &error { crew.owner(*vertex) } else { 0 };
+                let request = jobs.get(owner).unwrap_or(first).request;
+                failure::step(error, &graph, &request.file_name, &request.text)
+            }
         })?;
 
-        let finish = finish(app, request, &graph, &lowered.image, &solution, &worker, &resolver, &events);
-        tokio::select! {
-            built = finish => built,
-            () = interrupt.asked() => Err(interrupted()),
+        let mut built = Vec::with_capacity(jobs.len());
+        for (index, (job, image)) in jobs.iter().zip(&merged.images).enumerate() {
+            if !job.wanted {
+                built.push(None);
+                continue;
+            }
+            let finish = finish(app, job.request, &graph, image, &solution, crew.worker(index), &resolver, &events);
+            built.push(Some(tokio::select! {
+                built = finish => built?,
+                () = interrupt.asked() => return Err(interrupted()),
+            }));
         }
+        Ok(built)
     })
+}
+
+/// The graphs of several requests as one.
+struct Merged {
+    graph: Graph,
+    /// One a job.
+    images: Vec<ImageIntent>,
+    warnings: Vec<Diagnostic>,
+    /// The first job that needs each vertex.
+    owners: Vec<usize>,
+}
+
+async fn merge(app: &App, jobs: &[Job<'_>], resolver: &mut Resolver<'_>) -> anyhow::Result<Merged> {
+    let (mut targets, mut warnings) = (Vec::<Arc<TargetContext>>::new(), Vec::new());
+    for job in jobs {
+        let mut options = job.request.options.clone();
+        for (name, index) in &job.linked {
+            let target = targets.get(*index).context("internal error: a target is linked before it is lowered")?;
+            options.contexts.insert(name.clone(), NamedContext::Target(Arc::clone(target)));
+        }
+        resolver.set_pull(job.request.pull);
+        let lowered = lower(app, job.request, &options, resolver).await?;
+        warnings.extend(lowered.warnings);
+        targets.push(Arc::new(TargetContext { graph: lowered.graph, image: lowered.image }));
+    }
+    let (mut builder, mut images, mut owners) = (Builder::new(), Vec::new(), Vec::new());
+    for (index, (job, target)) in jobs.iter().zip(&targets).enumerate() {
+        let places = builder.import(&target.graph, |metadata| named(metadata, &job.name));
+        owners.resize(builder.graph().vertices().len(), index);
+        images.push(target.image.moved(&places));
+    }
+    Ok(Merged { graph: builder.finish(), images, warnings, owners })
+}
+
+/// A step as it is told beside those of other jobs: `[app build 2/3] RUN make`.
+fn named(metadata: &Metadata, job: &str) -> Metadata {
+    let mut metadata = metadata.clone();
+    if !job.is_empty() {
+        let stage = metadata.stage.take().filter(|stage| !stage.is_empty());
+        metadata.stage = Some(stage.map_or_else(|| job.to_owned(), |stage| format!("{job} {stage}")));
+    }
+    metadata
+}
+
+/// Gives each directory of several requests a name of its own, as one graph needs it.
+pub(crate) fn tell_apart(requests: &mut [Request]) {
+    let mut seen: Vec<(String, PathBuf, Vec<String>)> = Vec::new();
+    for request in requests {
+        for (name, dir, ignore) in &mut request.directories {
+            let known = seen.iter().find(|(_, other, patterns)| other == dir && patterns == ignore);
+            let unique = match known {
+                Some((unique, _, _)) => unique.clone(),
+                None => {
+                    let taken = |name: &str| seen.iter().any(|(other, _, _)| other == name);
+                    let mut unique = format!("directory {}", dir.display());
+                    // One directory may be read with several ignore files.
+                    while taken(&unique) {
+                        unique.push('\'');
+                    }
+                    seen.push((unique.clone(), dir.clone(), ignore.clone()));
+                    unique
+                }
+            };
+            let rename = |source: &mut Source| {
+                if let Source::Local { name: own } = source
+                    && own == name
+                {
+                    own.clone_from(&unique);
+                }
+            };
+            rename(&mut request.options.context);
+            for context in request.options.contexts.values_mut() {
+                if let NamedContext::Files(source) = context {
+                    rename(source);
+                }
+            }
+            *name = unique;
+        }
+    }
 }
 
 fn interrupted() -> anyhow::Error {
@@ -146,24 +266,28 @@ fn interrupted() -> anyhow::Error {
 }
 
 /// Text to graph. Base images are asked for as they become known: triggers of one may name others.
-async fn lower(app: &App, request: &Request, resolver: &mut Resolver<'_>) -> anyhow::Result<Lowered> {
+async fn lower(
+    app: &App,
+    request: &Request,
+    options: &lap_frontend::Options,
+    resolver: &mut Resolver<'_>,
+) -> anyhow::Result<Lowered> {
     let color = app.settings.color;
     let parsed = lap_frontend::parse(&request.file_name, &request.text);
     if parsed.diagnostics.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(refuse(request, &parsed.diagnostics, color));
     }
-    let stages = lap_frontend::stages(&parsed.dockerfile, &request.options)
-        .map_err(|findings| refuse(request, &findings, color))?;
+    let stages =
+        lap_frontend::stages(&parsed.dockerfile, options).map_err(|findings| refuse(request, &findings, color))?;
     loop {
-        let missing = stages
-            .base_images(resolver.facts(), &request.options)
-            .map_err(|findings| refuse(request, &findings, color))?;
+        let missing =
+            stages.base_images(resolver.facts(), options).map_err(|findings| refuse(request, &findings, color))?;
         if missing.is_empty() {
             break;
         }
         resolver.resolve(&missing).await.map_err(|(image, error)| failure::base(error, &image, request))?;
     }
-    let lowered = lap_frontend::lower(&stages, resolver.facts(), &request.options)
+    let lowered = lap_frontend::lower(&stages, resolver.facts(), options)
         .map_err(|findings| refuse(request, &findings, color))?;
     let copied_from = bases::images_of(&lowered.graph);
     resolver.resolve(&copied_from).await.map_err(|(image, error)| failure::base(error, &image, request))?;
@@ -177,21 +301,25 @@ fn warn(findings: &[Diagnostic], events: &Events) {
     }
 }
 
-fn worker_options(
-    app: &App,
-    request: &Request,
-    graph: &Graph,
-    resolver: &Resolver<'_>,
-    events: &Events,
-) -> anyhow::Result<WorkerOptions> {
+/// Every local source of several requests.
+fn contexts(requests: &[&Request]) -> anyhow::Result<BTreeMap<String, LocalSource>> {
     let mut contexts = BTreeMap::new();
-    for (name, dir, patterns) in &request.directories {
+    for (name, dir, patterns) in requests.iter().flat_map(|request| &request.directories) {
         let ignore = Matcher::new(patterns)
             .with_context(|| format!("the ignore file of {} has a pattern that cannot be read", dir.display()))?;
         contexts.insert(name.clone(), LocalSource { dir: dir.clone(), ignore });
     }
+    Ok(contexts)
+}
+
+/// How the steps of a request run; contexts and network are those of the whole solve.
+fn worker_options(
+    app: &App,
+    request: &Request,
+    resolver: &Resolver<'_>,
+    events: &Events,
+) -> anyhow::Result<WorkerOptions> {
     let mut options = WorkerOptions::new(app.store()?.clone());
-    options.contexts = contexts;
     options.bases = resolver.bases();
     options.registry = resolver.client().clone();
     options.grants = Grants {
@@ -200,7 +328,6 @@ fn worker_options(
         network_host: request.host_network || request.allow.iter().any(|word| word == "network.host"),
         insecure: request.allow.iter().any(|word| word == "security.insecure"),
     };
-    options.uplink = uplink(app, graph, events)?;
     options.add_hosts.clone_from(&request.add_hosts);
     options.limits = request.limits.clone();
     options.rlimits.clone_from(&request.rlimits);

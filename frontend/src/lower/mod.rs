@@ -149,7 +149,7 @@ impl Lowering<'_> {
             }
             Base::Replaced(NamedContext::Target(target)) | Base::Context(NamedContext::Target(target)) => {
                 let places = self.builder.import(&target.graph, Metadata::clone);
-                State::of_target(&target.image, &places)
+                State::of_target(target.image.moved(&places))
             }
             Base::Image(_) | Base::Replaced(_) | Base::Context(_) => self.image(node, facts, platform),
         };

@@ -1,6 +1,6 @@
 //! What a stage has become so far.
 
-use lap_solver::graph::{Imported, VertexId};
+use lap_solver::graph::VertexId;
 use lap_solver::image::{DEFAULT_PATH, History, ImageConfig};
 use lap_solver::intent::{HistoryIntent, ImageIntent};
 use lap_solver::path;
@@ -83,14 +83,9 @@ impl State {
     }
 
     /// `FROM context`, where the context is another target whose steps were taken over.
-    pub(super) fn of_target(image: &ImageIntent, places: &Imported) -> Self {
-        let root = image.root.map(|root| places.place(root));
-        let mut state = Self::of_image(image.config.clone(), root, image.platform.clone());
-        let moved = |entry: &HistoryIntent| HistoryIntent {
-            entry: entry.entry.clone(),
-            vertex: entry.vertex.map(|vertex| places.place(vertex)),
-        };
-        state.history = image.history.iter().map(moved).collect();
+    pub(super) fn of_target(image: ImageIntent) -> Self {
+        let mut state = Self::of_image(image.config, image.root, image.platform);
+        state.history = image.history;
         state
     }
 

@@ -126,6 +126,12 @@ impl Imported {
     pub fn place(&self, id: VertexId) -> VertexId {
         self.0[id.index()]
     }
+
+    /// The places of all of them, in the order of the imported graph.
+    #[must_use]
+    pub fn places(&self) -> &[VertexId] {
+        &self.0
+    }
 }
 
 /// Builds a [`Graph`]; a step that is already there is not added again.
