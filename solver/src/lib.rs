@@ -16,5 +16,7 @@ pub mod key;
 pub mod path;
 pub mod pattern;
 pub mod platform;
+pub mod provenance;
+pub mod purl;
 pub mod schedule;
 pub mod worker;
