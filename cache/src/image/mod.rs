@@ -5,6 +5,7 @@
 //! its layers are fetched when a step needs their files.
 
 pub mod assemble;
+pub mod attest;
 pub mod blobs;
 pub mod compress;
 pub mod index;
