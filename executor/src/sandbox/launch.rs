@@ -39,7 +39,8 @@ pub(super) fn spawn(spec: Spec) -> Result<Running, SandboxError> {
         namespaces |= libc::CLONE_NEWNET;
     }
     let upper = spec.rootfs.upper.clone();
-    start(|status| Plan::new(&spec, host(), status, numbers), namespaces, &spec.stdio, group, upper)
+    let dirs = group.dirs().to_vec();
+    start(|status| Plan::new(&spec, host(), status, numbers, &dirs), namespaces, &spec.stdio, group, upper)
 }
 
 /// Starts the init with a plan that is made for its status socket.

@@ -4,6 +4,7 @@
 
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
@@ -56,8 +57,9 @@ pub(crate) enum Action {
         /// Whether it may be written.
         writable: bool,
     },
-    /// Mount the control groups read-only below `/sys/fs/cgroup`.
-    CgroupFs,
+    /// Show control groups read-only below `/sys/fs/cgroup`: of version 1 these, by name and place on the host; none
+    /// means version 2.
+    CgroupFs(Vec<(String, String)>),
     /// Mount `/dev` with its nodes, terminals, shared memory and message queues.
     Dev {
         /// Size of `/dev/shm` in bytes.
@@ -182,8 +184,15 @@ const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", 
 const DEFAULT_SHM: u64 = 64 << 20;
 
 impl Plan {
-    /// Decides everything about a sandbox. `cgroups` are descriptors of its `cgroup.procs` files.
-    pub(crate) fn new(spec: &Spec, host: Host, status: RawFd, cgroups: Vec<RawFd>) -> Result<Self, SandboxError> {
+    /// Decides everything about a sandbox. `cgroups` are descriptors of the files that
+    /// let it join its control groups, `group` their directories.
+    pub(crate) fn new(
+        spec: &Spec,
+        host: Host,
+        status: RawFd,
+        cgroups: Vec<RawFd>,
+        group: &[PathBuf],
+    ) -> Result<Self, SandboxError> {
         check(spec)?;
         let walls = spec.security == Security::Sandbox;
         let capabilities = if walls {
@@ -208,8 +217,13 @@ impl Plan {
         actions.push(Action::Proc);
         actions.push(Action::Sys { writable: !walls });
         // In version 1 this is a mount for each controller: only for containers, which live long enough to look.
-        if host.cgroup_v2 || spec.init == Init::Command {
-            actions.push(Action::CgroupFs);
+        if host.cgroup_v2 {
+            actions.push(Action::CgroupFs(Vec::new()));
+        } else if spec.init == Init::Command {
+            let shown = group.iter().filter_map(|dir| super::cgroup::shown_as(dir)).collect::<Vec<_>>();
+            if !shown.is_empty() {
+                actions.push(Action::CgroupFs(shown));
+            }
         }
         actions.push(Action::Dev { shm_size: spec.shm_size.unwrap_or(DEFAULT_SHM), bind_nodes: host.user_namespace });
         for (target, source) in etc {
@@ -292,7 +306,7 @@ impl Plan {
                 | Action::Root(_)
                 | Action::Proc
                 | Action::Sys { .. }
-                | Action::CgroupFs
+                | Action::CgroupFs(_)
                 | Action::Dev { .. }
                 | Action::Mask(_)
                 | Action::ReadOnly(_)
@@ -443,7 +457,7 @@ mod tests {
     }
 
     fn plan(spec: &Spec, host: Host) -> Plan {
-        Plan::new(spec, host, 3, vec![4, 5]).unwrap()
+        Plan::new(spec, host, 3, vec![4, 5], &[]).unwrap()
     }
 
     /// The names of the actions.
@@ -513,7 +527,7 @@ mod tests {
         let refused = |change: fn(&mut Spec)| {
             let mut spec = Spec { limits: Limits::default(), ..spec() };
             change(&mut spec);
-            Plan::new(&spec, HOST, 3, Vec::new()).is_err()
+            Plan::new(&spec, HOST, 3, Vec::new(), &[]).is_err()
         };
         assert!(refused(|spec| spec.args.clear()));
         assert!(refused(|spec| spec.args[0].clear()));

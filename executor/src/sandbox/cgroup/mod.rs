@@ -207,6 +207,12 @@ impl Drop for Group {
     }
 }
 
+/// Under which name below `/sys/fs/cgroup` a group of version 1 is looked for, and where it is.
+pub(super) fn shown_as(dir: &Path) -> Option<(String, String)> {
+    let hierarchy = hierarchies().v1.iter().find(|one| dir.starts_with(&one.root))?;
+    Some((hierarchy.root.file_name()?.to_str()?.to_owned(), dir.to_str()?.to_owned()))
+}
+
 /// Makes `dir` below `above`, which another sandbox may just be removing.
 fn make(above: &Path, dir: &Path, prepare: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     for _ in 0..100 {

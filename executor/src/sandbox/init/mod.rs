@@ -96,7 +96,7 @@ fn act(inside: &mut mounts::Inside, plan: &Plan, action: &Action) -> Result<(), 
         Action::Root(stack) => inside.root(stack),
         Action::Proc => inside.proc(),
         Action::Sys { writable } => inside.sys(*writable),
-        Action::CgroupFs => inside.cgroup_fs(),
+        Action::CgroupFs(shown) => inside.cgroup_fs(shown),
         Action::Dev { shm_size, bind_nodes } => {
             devices::dev(inside, *shm_size, *bind_nodes, plan.command.terminal.is_some())
         }

@@ -13,7 +13,6 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
 
-use super::super::cgroup;
 use super::super::error::Failure;
 use super::super::plan::{Plan, PlannedMount, PlannedSource, Stack};
 use super::super::status::CreatedEntry;
@@ -188,29 +187,29 @@ impl Inside {
         self.host.as_ref().map(AsFd::as_fd).ok_or_else(|| refuse("no base in the plan", "this is a bug"))
     }
 
-    /// Control groups, read-only, as the command's own namespace shows them. What cannot be mounted is left out.
-    pub(super) fn cgroup_fs(&self) -> Result<(), Failure> {
+    /// Control groups, read-only. Of version 1, the sandbox's own directories are bound: a new mount of a hierarchy
+    /// costs milliseconds.
+    pub(super) fn cgroup_fs(&self, shown: &[(String, String)]) -> Result<(), Failure> {
         let Ok(place) = open_plain(self.root_dir()?, "/sys/fs/cgroup") else { return Ok(()) };
         let flags =
             MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        let readonly = flags | MountAttrFlags::MOUNT_ATTR_RDONLY;
-        let hierarchies = cgroup::hierarchies();
-        if hierarchies.v1.is_empty() {
-            if let Ok(v2) = new_filesystem("cgroup2", &[], readonly) {
+        if shown.is_empty() {
+            // A kernel or machine without version 2 shows none.
+            if let Ok(v2) = new_filesystem("cgroup2", &[], flags | MountAttrFlags::MOUNT_ATTR_RDONLY) {
                 attach(v2.as_fd(), place.as_fd(), "/sys/fs/cgroup")?;
             }
             return Ok(());
         }
         let dir = new_filesystem("tmpfs", &[("mode", "0755"), ("size", "65536")], flags)?;
         attach(dir.as_fd(), place.as_fd(), "/sys/fs/cgroup")?;
-        for hierarchy in &hierarchies.v1 {
-            let names = hierarchy.controllers.join(",");
-            let Ok(mount) = cgroup_v1(&hierarchy.controllers, readonly) else { continue };
-            let place = make_dir(dir.as_fd(), &names, 0o555)?;
-            attach(mount.as_fd(), place.as_fd(), "a control group")?;
+        for (name, path) in shown {
+            let group = rustix::fs::open(path.as_str(), OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+                .during(|| format!("open {path}"))?;
+            let mount = clone_tree(group.as_fd(), false)?;
+            sys::mount_set_attributes(mount.as_fd(), READONLY | NODEV, false)?;
+            attach(mount.as_fd(), make_dir(dir.as_fd(), name, 0o555)?.as_fd(), path)?;
         }
-        sys::mount_set_attributes(dir.as_fd(), READONLY, false)?;
-        Ok(())
+        Ok(sys::mount_set_attributes(dir.as_fd(), READONLY, false)?)
     }
 
     /// Lays an empty file or directory over what exists of `paths`.
@@ -421,24 +420,4 @@ fn log_of(context: &OwnedFd) -> String {
         log.push_str(&String::from_utf8_lossy(&buffer[..length]));
     }
     log.trim().to_owned()
-}
-
-/// A hierarchy of version 1, by its controllers.
-fn cgroup_v1(controllers: &[String], flags: MountAttrFlags) -> Result<OwnedFd, Failure> {
-    let context =
-        rustix::mount::fsopen("cgroup", FsOpenFlags::FSOPEN_CLOEXEC).during(|| "fsopen(cgroup)".to_owned())?;
-    for controller in controllers {
-        match controller.strip_prefix("name=") {
-            Some(name) => {
-                rustix::mount::fsconfig_set_flag(context.as_fd(), "none")
-                    .during(|| "fsconfig(cgroup, none)".to_owned())?;
-                rustix::mount::fsconfig_set_string(context.as_fd(), "name", name)
-            }
-            None => rustix::mount::fsconfig_set_flag(context.as_fd(), controller.as_str()),
-        }
-        .during(|| format!("fsconfig(cgroup, {controller})"))?;
-    }
-    rustix::mount::fsconfig_create(context.as_fd()).during(|| "mount a control group hierarchy".to_owned())?;
-    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)
-        .during(|| "fsmount(cgroup)".to_owned())
 }
