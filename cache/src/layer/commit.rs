@@ -5,13 +5,13 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use lap_solver::digest::Key;
 use rustix::fs::{FlockOperation, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::apply::Applier;
+use super::retime::{Span, nanoseconds};
 use super::view::View;
 use super::{LayerError, LayerFile, LayerInfo, Origin, layer_path, stream, tree};
 use crate::archive::Limits;
@@ -59,7 +59,11 @@ impl Store {
         };
         let made = Making::new(self)?;
         rustix::fs::renameat(&held, "upper", &made.dir, "fs").act("rename", workspace.upper())?;
-        made.publish(self, info, Origin::Made { root_entry }).map(Some)
+        // The file system's clock lags behind the other one by up to a tick: the beginning is read from it.
+        let began = fs::metadata_at(&held, b"merged")?.0.mtime;
+        let file = LayerFile::now(self, info, Origin::Made { root_entry });
+        let ran = Span { from: nanoseconds(began), to: super::now().as_nanos().cast_signed() };
+        made.publish(self, LayerFile { ran: Some(ran), ..file }).map(Some)
     }
 
     /// Unpacks an uncompressed tar into a layer of its own, named by its diff ID, which must be `expected` where
@@ -128,7 +132,8 @@ impl Store {
         }
         let content_id: Key = LayerRef::foreign(diff_id).identity;
         let (entries, bytes, skipped) = (done.entries, done.bytes, done.skipped);
-        made.publish(self, LayerInfo { diff_id, content_id, tar_size, entries, bytes, skipped }, Origin::Foreign)
+        let info = LayerInfo { diff_id, content_id, tar_size, entries, bytes, skipped };
+        made.publish(self, LayerFile::now(self, info, Origin::Foreign))
     }
 
     /// Writes the tar of a layer made here: exactly the bytes of its diff ID. Returns their number.
@@ -177,24 +182,23 @@ fn drain<R: Read>(stream: &mut Sha256Stream<R>, limits: Limits) -> Result<(), La
 }
 
 /// A layer's directory below `tmp/`, removed on drop unless it was published.
-struct Making {
+pub(super) struct Making {
     session: std::sync::Arc<Session>,
     name: String,
-    dir: OwnedFd,
+    pub(super) dir: OwnedFd,
 }
 
 impl Making {
-    fn new(store: &Store) -> Result<Self, LayerError> {
+    pub(super) fn new(store: &Store) -> Result<Self, LayerError> {
         let session = store.session()?;
         let (dir, name) = session.create_directory()?;
         Ok(Self { session, name, dir })
     }
 
     /// Writes `layer.json` and renames the directory to its place.
-    fn publish(self, store: &Store, info: LayerInfo, origin: Origin) -> Result<LayerInfo, LayerError> {
+    pub(super) fn publish(self, store: &Store, file: LayerFile) -> Result<LayerInfo, LayerError> {
+        let info = file.info.clone();
         let shown = store.layer_dir(&info.diff_id);
-        let made_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let file = LayerFile { info: info.clone(), origin, made_at, boot: Some(store.boot_id().to_owned()) };
         let json = serde_json::to_vec(&file).map_err(|error| FsError::new("write", &shown, io::Error::from(error)))?;
         write_new(&self.dir, "layer.json", &json).act("write", shown.join("layer.json"))?;
         let target = layer_path(&info.diff_id);

@@ -8,13 +8,14 @@
 mod apply;
 mod commit;
 mod decompress;
+mod retime;
 mod stream;
 mod tree;
 mod view;
 mod whiteout;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lap_solver::digest::Key;
 
@@ -29,6 +30,7 @@ use crate::store::{Store, StoreError};
 pub(crate) use apply::Applier;
 pub use apply::{Extracted, Owner};
 pub use decompress::{Compression, decompress};
+pub use retime::{Span, Times};
 pub(crate) use tree::exported;
 pub(crate) use view::Level;
 pub use view::{Found, View};
@@ -80,6 +82,22 @@ struct LayerFile {
     /// The boot in which it was written, until a sync has covered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot: Option<String>,
+    /// When the step ran that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ran: Option<Span>,
+}
+
+impl LayerFile {
+    /// Of a layer that comes into the store now.
+    fn now(store: &Store, info: LayerInfo, origin: Origin) -> Self {
+        let boot = Some(store.boot_id().to_owned());
+        Self { info, origin, made_at: now().as_secs(), boot, ran: None }
+    }
+}
+
+/// The time since 1970.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Why a layer could not be read, made or unpacked.
