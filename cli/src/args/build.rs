@@ -70,6 +70,11 @@ pub(crate) struct Build {
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
 
+    /// Make the same image of the same inputs at any time: times become that of the context's commit (or of its
+    /// newest file, or SOURCE_DATE_EPOCH), in the layers made here too
+    #[arg(long)]
+    pub(crate) reproducible: bool,
+
     /// Ask registries for newer base images
     #[arg(long)]
     pub(crate) pull: bool,

@@ -162,6 +162,8 @@ pub(crate) struct Output {
     pub(crate) compression: Option<String>,
     pub(crate) level: Option<i32>,
     pub(crate) force_compression: bool,
+    /// Whether layers made here get times that do not depend on when they were made.
+    pub(crate) rewrite_timestamp: bool,
     /// Docker's media types instead of OCI's.
     pub(crate) docker_types: Option<bool>,
     pub(crate) annotations: Vec<(String, String)>,
@@ -178,6 +180,7 @@ impl Output {
             compression: None,
             level: None,
             force_compression: false,
+            rewrite_timestamp: false,
             docker_types: None,
             annotations: Vec::new(),
         }
@@ -228,6 +231,7 @@ impl FromStr for Output {
                 "compression-level" => {
                     output.level = Some(text.parse().map_err(|_| format!("{key}={text}: not a number"))?);
                 }
+                "rewrite-timestamp" => output.rewrite_timestamp = truth()?,
                 "force-compression" => output.force_compression = truth()?,
                 "oci-mediatypes" => output.docker_types = Some(!truth()?),
                 // The store holds every result, unpacked, already.

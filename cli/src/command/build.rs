@@ -34,6 +34,7 @@ pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
         outln!("{}", if form == "dot" { graph.to_dot() } else { serde_json::to_string_pretty(&graph)? })?;
         return Ok(0);
     }
+    pipeline::settle_epoch(&mut request)?;
     let built = pipeline::build(app, &request, &screen);
     screen.finish();
     report(&args, mode, &built?)?;
@@ -171,6 +172,8 @@ fn request(settings: &Settings, args: &Build) -> anyhow::Result<Request> {
             .collect(),
         shm_size: args.shm_size.map(|size| size.0),
         cgroup_parent: args.cgroup_parent.clone(),
+        reproducible: args.reproducible,
+        epoch: None,
     })
 }
 

@@ -1,8 +1,9 @@
 //! Base images: from the store where it has them, from a registry else; layers only when a step needs them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail};
+use lap_cache::digest::Digest;
 use lap_cache::image::{Image, ImageError, Reference};
 use lap_cache::registry::Client;
 use lap_cache::store::Store;
@@ -58,6 +59,11 @@ impl<'a> Resolver<'a> {
             bases.insert(name.reference.clone(), name.platform.clone(), image);
         }
         bases
+    }
+
+    /// The layers of the images found so far.
+    pub(super) fn layers(&self) -> BTreeSet<Digest> {
+        self.images.values().flat_map(Image::diff_ids).collect()
     }
 
     /// Finds those that are not known yet, all at once.

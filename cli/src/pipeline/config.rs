@@ -1,5 +1,7 @@
 //! The config of a built image: the frontend's intent, with a history that fits the layers.
 
+use std::time::Duration;
+
 use lap_cache::digest::Digest;
 use lap_cache::store::Store;
 use lap_executor::worker::Output;
@@ -12,7 +14,8 @@ use crate::ui::table::rfc3339;
 
 /// Completes the intent's config once the layers are known.
 ///
-/// Times are those of the layers' making, so a build that makes no new layer makes no new image.
+/// Times are those of the layers' making, so a build that makes no new layer makes no new image; or all are `epoch`
+/// (the time since 1970) where one is given.
 ///
 /// # Errors
 /// Where the store cannot be read.
@@ -22,9 +25,13 @@ pub(super) fn complete(
     intent: &ImageIntent,
     solution: &Solution<Output>,
     layers: &[Digest],
+    epoch: Option<Duration>,
 ) -> anyhow::Result<ImageConfig> {
-    let made_at = layers.iter().map(|layer| store.layer_made_at(layer).map(|at| at.map(rfc3339)));
-    let made_at = made_at.collect::<Result<Vec<_>, _>>()?;
+    let made_at = |layer: &Digest| match epoch {
+        Some(epoch) => Ok(Some(rfc3339(epoch))),
+        None => store.layer_made_at(layer).map(|at| at.map(rfc3339)),
+    };
+    let made_at = layers.iter().map(made_at).collect::<Result<Vec<_>, _>>()?;
     let count = |vertex: VertexId| {
         solution.outputs.get(&vertex).and_then(Output::snapshot).map_or(0, |snapshot| snapshot.layers.len())
     };
@@ -33,7 +40,7 @@ pub(super) fn complete(
         Some(first) => root_of(graph, first).map_or(0, count),
     };
     let entries = intent.history.iter().map(|entry| (entry.entry.clone(), entry.vertex.map(count)));
-    Ok(with_history(intent.config.clone(), base, entries, &made_at))
+    Ok(with_history(intent.config.clone(), base, entries, &made_at, epoch.map(rfc3339)))
 }
 
 /// The step whose layers a step adds to.
@@ -55,9 +62,11 @@ fn with_history(
     base: usize,
     entries: impl Iterator<Item = (History, Option<usize>)>,
     made_at: &[Option<String>],
+    epoch: Option<String>,
 ) -> ImageConfig {
     fit_to_base(&mut config.history, base);
-    let mut created = config.history.iter().rev().find_map(|entry| entry.created.clone()).or(config.created.take());
+    let last = config.history.iter().rev().find_map(|entry| entry.created.clone());
+    let mut created = epoch.or(last).or(config.created.take());
     let mut seen = base;
     for (mut entry, after) in entries {
         let after = after.unwrap_or(seen);
@@ -105,7 +114,7 @@ mod tests {
         let steps =
             [(entry("RUN"), Some(2)), (entry("ENV"), None), (entry("RUN true"), Some(2)), (entry("COPY"), Some(3))];
         let made = [None, Some("t1".to_owned()), Some("t2".to_owned())];
-        let config = with_history(base, 1, steps.into_iter(), &made);
+        let config = with_history(base, 1, steps.into_iter(), &made, None);
         assert_eq!(
             shape(&config),
             [
@@ -121,9 +130,9 @@ mod tests {
 
     #[test]
     fn a_base_without_a_sound_history_gets_one_entry_a_layer() {
-        let none = with_history(ImageConfig::default(), 2, std::iter::empty(), &[None, None]);
+        let none = with_history(ImageConfig::default(), 2, std::iter::empty(), &[None, None], None);
         assert_eq!(none.history.len(), 2);
         let wrong = ImageConfig { history: vec![entry("a"), entry("b"), entry("c")], ..ImageConfig::default() };
-        assert_eq!(with_history(wrong, 1, std::iter::empty(), &[None]).history.len(), 1);
+        assert_eq!(with_history(wrong, 1, std::iter::empty(), &[None], None).history.len(), 1);
     }
 }

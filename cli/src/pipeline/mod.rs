@@ -3,12 +3,14 @@
 mod bases;
 mod config;
 mod crew;
+mod epoch;
 mod failure;
 mod outputs;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
@@ -34,6 +36,7 @@ use crate::ui::error::Shown;
 
 use bases::Resolver;
 use crew::Crew;
+pub(crate) use epoch::settle as settle_epoch;
 pub(crate) use failure::Located;
 pub(crate) use outputs::{to_file, to_stdout};
 
@@ -60,6 +63,17 @@ pub(crate) struct Request {
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) shm_size: Option<u64>,
     pub(crate) cgroup_parent: Option<String>,
+    /// Whether layers made here get times that do not depend on when they were made.
+    pub(crate) reproducible: bool,
+    /// The time, since 1970, that the build pretends it is; see [`settle_epoch`].
+    pub(crate) epoch: Option<Duration>,
+}
+
+impl Request {
+    /// Whether any result has other times than the steps made.
+    fn rewrites_times(&self) -> bool {
+        self.reproducible || self.outputs.iter().any(|output| output.rewrite_timestamp)
+    }
 }
 
 /// What came of it.
@@ -368,13 +382,27 @@ async fn finish(
     let store = app.store()?;
     let root = intent.root.and_then(|root| solution.outputs.get(&root)).and_then(StepOutput::snapshot);
     let snapshot = root.cloned().unwrap_or_default();
-    let layers = snapshot.diff_ids();
-    let config = config::complete(store, graph, intent, solution, &layers)?;
+    let made = snapshot.diff_ids();
+    let config = config::complete(store, graph, intent, solution, &made, request.epoch)?;
+    let rewritten = match request.epoch {
+        Some(epoch) if request.rewrites_times() => epoch::retimed(store, &made, epoch, solution, resolver)?,
+        _ => made.clone(),
+    };
+    let layers = if request.reproducible { rewritten.clone() } else { made };
     let deferred = AssembleOptions { blobs: Blobs::Deferred, ..AssembleOptions::default() };
     let mut image =
         assemble(store, &layers, config.clone(), &deferred, events).context("cannot put the image together")?;
 
-    let outputs = outputs::Outputs { app, request, layers: &layers, config: &config, worker, resolver, events };
+    let outputs = outputs::Outputs {
+        app,
+        request,
+        layers: &layers,
+        rewritten: &rewritten,
+        config: &config,
+        worker,
+        resolver,
+        events,
+    };
     if let Some(written) = outputs.write(&snapshot).await? {
         image = written;
     }

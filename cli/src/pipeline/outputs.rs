@@ -37,6 +37,8 @@ pub(super) struct Outputs<'a> {
     pub(super) app: &'a App,
     pub(super) request: &'a Request,
     pub(super) layers: &'a [Digest],
+    /// The same with times rewritten, for outputs that ask for it.
+    pub(super) rewritten: &'a [Digest],
     pub(super) config: &'a ImageConfig,
     pub(super) worker: &'a Arc<BuildWorker>,
     pub(super) resolver: &'a Resolver<'a>,
@@ -95,7 +97,7 @@ impl Outputs<'_> {
             blobs: Blobs::Written,
         };
         let store = self.app.store()?;
-        let (layers, config, events) = (self.layers.to_vec(), self.config.clone(), self.events.clone());
+        let (layers, config, events) = (self.layers_for(output).to_vec(), self.config.clone(), self.events.clone());
         let work = {
             let store = store.clone();
             move || assemble(&store, &layers, config, &options, &events)
@@ -103,6 +105,10 @@ impl Outputs<'_> {
         let image = tokio::task::spawn_blocking(work).await?.context("cannot put the image together")?;
         self.resolver.client().ensure_blobs(&image, store, self.events).await.context("cannot fetch layer blobs")?;
         Ok(image)
+    }
+
+    fn layers_for(&self, output: &Output) -> &[Digest] {
+        if output.rewrite_timestamp { self.rewritten } else { self.layers }
     }
 
     fn archive(&self, output: &Output, image: &Image, names: Vec<Reference>) -> anyhow::Result<()> {
@@ -127,10 +133,10 @@ impl Outputs<'_> {
         if output.kind == OutputKind::Local {
             let dest = output.dest.clone().unwrap_or_default();
             let owner = Owner::Archive;
-            return local_dir(store, self.layers, &dest, owner)
+            return local_dir(store, self.layers_for(output), &dest, owner)
                 .with_context(|| format!("cannot write {}", dest.display()));
         }
-        to_file(output.dest.as_deref(), |writer| Ok(rootfs_tar(store, self.layers, writer)?))
+        to_file(output.dest.as_deref(), |writer| Ok(rootfs_tar(store, self.layers_for(output), writer)?))
     }
 
     async fn push(&self, image: &Image, names: &[Reference]) -> anyhow::Result<()> {

@@ -9,5 +9,6 @@ mod errors;
 mod export;
 mod peers;
 mod registry;
+mod reproducible;
 mod sandbox;
 mod support;

@@ -280,6 +280,26 @@ impl Tree {
         Ok(target.get_or_init(|| read.as_bytes().into()))
     }
 
+    /// When the newest file or link was last changed, in seconds since 1970; nothing in a tree without any. Times of
+    /// directories also tell of what is ignored, and do not count.
+    ///
+    /// # Errors
+    /// Where a directory cannot be listed.
+    pub fn newest(&self) -> Result<Option<i64>, TreeError> {
+        let mut newest = None;
+        let mut open: Vec<(Vec<u8>, &Node)> = vec![(Vec::new(), &self.node)];
+        while let Some((at, dir)) = open.pop() {
+            for node in self.entries(&at, dir)? {
+                if node.is_dir() {
+                    open.push((path::join(&at, &node.name), node));
+                } else {
+                    newest = newest.max(Some(node.meta.mtime.0));
+                }
+            }
+        }
+        Ok(newest)
+    }
+
     /// Opens a regular file for reading, and makes sure that it is still the listed one.
     ///
     /// # Errors

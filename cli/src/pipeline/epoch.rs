@@ -1,0 +1,119 @@
+//! The time that a build pretends it is: `SOURCE_DATE_EPOCH`, or what `--reproducible` finds.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use lap_cache::digest::Digest;
+use lap_cache::layer::{Span, Times};
+use lap_cache::store::Store;
+use lap_executor::tree::{Owners, Tree};
+use lap_executor::worker::Output as StepOutput;
+use lap_frontend::Epoch;
+use lap_solver::drive::Solution;
+use lap_solver::pattern::Matcher;
+
+use super::Request;
+use super::bases::Resolver;
+use crate::ui::error::Hint as _;
+
+const VARIABLE: &str = "SOURCE_DATE_EPOCH";
+
+/// Finds the epoch of a request. Steps that ask for `ARG SOURCE_DATE_EPOCH` see the number.
+///
+/// # Errors
+/// Where it is that of a context whose time cannot be told.
+pub(crate) fn settle(request: &mut Request) -> anyhow::Result<()> {
+    let parsed = lap_frontend::parse(&request.file_name, &request.text);
+    // What is wrong with the Dockerfile is told when it is built.
+    let stages = lap_frontend::stages(&parsed.dockerfile, &request.options).ok();
+    let asked = stages.as_ref().and_then(|stages| stages.source_date_epoch());
+    let seconds = match asked {
+        Some(Epoch::Seconds(seconds)) => Some(*seconds),
+        Some(Epoch::Context) => of_context(request, "context")?,
+        Some(Epoch::Named(name)) => of_context(request, &format!("named {name}"))?,
+        Some(Epoch::Source(_)) => bail!("{VARIABLE} of a remote source is not supported: give seconds since 1970"),
+        None if request.reproducible || request.outputs.iter().any(|output| output.rewrite_timestamp) => {
+            match of_context(request, "context")? {
+                Some(seconds) => Some(seconds),
+                // Without any input there is no better time than none.
+                None => newest(request, |_| true)?.or(Some(0)),
+            }
+        }
+        None => None,
+    };
+    if let Some(seconds) = seconds {
+        let since = u64::try_from(seconds).with_context(|| format!("{VARIABLE}={seconds} is before 1970"))?;
+        request.epoch = Some(Duration::from_secs(since));
+        request.options.build_args.insert(VARIABLE.to_owned(), seconds.to_string());
+    }
+    Ok(())
+}
+
+/// The commit time of the repository that a context lies in, else the time of its newest file.
+fn of_context(request: &Request, name: &str) -> anyhow::Result<Option<i64>> {
+    let Some((_, dir, _)) = request.directories.iter().find(|(own, _, _)| own == name) else { return Ok(None) };
+    match commit_time(dir)? {
+        Some(seconds) => Ok(Some(seconds)),
+        None => newest(request, |own| own == name),
+    }
+}
+
+fn newest(request: &Request, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Option<i64>> {
+    let mut newest = None;
+    for (_, dir, patterns) in request.directories.iter().filter(|(name, _, _)| wanted(name)) {
+        let tree = Tree::open(dir, Some(Matcher::new(patterns)?), Owners::Root)?;
+        newest = newest.max(tree.newest()?);
+    }
+    Ok(newest)
+}
+
+/// When the commit was made that a work tree is of; nothing outside of any repository.
+fn commit_time(dir: &Path) -> anyhow::Result<Option<i64>> {
+    let dir = std::path::absolute(dir)?;
+    if !dir.ancestors().any(|dir| dir.join(".git").exists()) {
+        return Ok(None);
+    }
+    // Plumbing: no setting of the repository makes it run another program.
+    let output = Command::new("git").arg("-C").arg(&dir).args(["cat-file", "commit", "HEAD"]).output();
+    let way_out = "set SOURCE_DATE_EPOCH, for example to the output of git log -1 --format=%ct";
+    let output = output.with_context(|| format!("cannot start git to ask for the commit of {}", dir.display()));
+    let output = output.hint(way_out)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let first = said.lines().next().unwrap_or_default().to_owned();
+        let error = anyhow::anyhow!("cannot tell the commit of {}: {first}", dir.display());
+        return Err(error).hint(way_out);
+    }
+    let commit = String::from_utf8_lossy(&output.stdout);
+    let committer = commit.lines().take_while(|line| !line.is_empty()).find(|line| line.starts_with("committer "));
+    let seconds = committer.and_then(|line| line.rsplit(' ').nth(1)).and_then(|seconds| seconds.parse().ok());
+    Ok(Some(seconds.with_context(|| format!("the commit of {} has no time", dir.display()))?))
+}
+
+/// The layers with the times that a reproducible image has; those of base images as they are.
+///
+/// # Errors
+/// Where a layer cannot be read or its twin not be written.
+pub(super) fn retimed(
+    store: &Store,
+    layers: &[Digest],
+    epoch: Duration,
+    solution: &Solution<StepOutput>,
+    resolver: &Resolver<'_>,
+) -> anyhow::Result<Vec<Digest>> {
+    let base = resolver.layers();
+    let mut ran: Vec<Span> = Vec::new();
+    for snapshot in solution.outputs.values().filter_map(StepOutput::snapshot) {
+        for layer in snapshot.diff_ids().iter().filter(|layer| !base.contains(layer)) {
+            ran.extend(store.layer_ran(layer)?);
+        }
+    }
+    let times = Times::new(epoch.as_secs().cast_signed(), ran);
+    let twin = |layer: &Digest| match base.contains(layer) {
+        true => Ok(*layer),
+        false => Ok(store.retimed(layer, &times)?.diff_id),
+    };
+    layers.iter().map(twin).collect()
+}
