@@ -28,13 +28,16 @@ mod signal;
 mod terminal;
 mod ui;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use lap_executor::userns::{self, Entered};
 
 use args::Lap;
 use command::App;
 use exit::WithCode;
 use settings::Settings;
+use ui::error::Hint as _;
 
 fn main() {
     // Before any thread: the parts of this program that the program itself starts.
@@ -74,16 +77,31 @@ fn run() -> i32 {
 }
 
 fn start(lap: Lap) -> anyhow::Result<i32> {
-    let rootless = match lap_executor::userns::Entered::Root {
-        lap_executor::userns::Entered::Root => false,
-        lap_executor::userns::Entered::Ranges => true,
-        lap_executor::userns::Entered::SingleId(why) => {
-            eprintln!("lap: only your own user ID can be used ({why}): files of other owners cannot be unpacked");
-            true
-        }
-    };
-    let settings = Settings::new(lap.root.as_deref(), rootless)?;
+    let settings = Settings::new(lap.root.as_deref())?;
+    if lap.command.uses_store() {
+        enter_user_namespace(&settings, lap.command.unpacks())?;
+    }
     command::run(&App::new(settings), lap.command)
+}
+
+/// An unprivileged user becomes root of a namespace of his own, before any thread exists.
+fn enter_user_namespace(settings: &Settings, unpacks: bool) -> anyhow::Result<()> {
+    match userns::enter(&settings.run_dir) {
+        Ok(Entered::Root | Entered::Ranges) => Ok(()),
+        Ok(Entered::SingleId(why)) => {
+            if unpacks {
+                eprintln!("lap: only your own user ID can be used ({why}): files of other owners become yours");
+            }
+            Ok(())
+        }
+        Err(error) => {
+            let hint = error.hint();
+            match hint {
+                Some(hint) => Err(error).context("cannot enter a user namespace").hint(hint),
+                None => Err(error).context("cannot enter a user namespace"),
+            }
+        }
+    }
 }
 
 /// Help and version are answers; anything else is a mistake of the command line. `run` has Docker's own code for it.

@@ -54,7 +54,8 @@ impl Settings {
     ///
     /// # Errors
     /// Where there is no place for the store.
-    pub(crate) fn new(root: Option<&Path>, rootless: bool) -> anyhow::Result<Self> {
+    pub(crate) fn new(root: Option<&Path>) -> anyhow::Result<Self> {
+        let rootless = !is_machine_root();
         let home = path("HOME");
         let root = match (root.map(Path::to_path_buf).or_else(|| path("LAP_ROOT")), rootless) {
             (Some(root), _) => root,
@@ -72,7 +73,12 @@ impl Settings {
             (Some(dir), ..) => dir,
             (None, false, _) => PathBuf::from("/run/lapstrake"),
             (None, true, Some(runtime)) => runtime.join("lapstrake"),
-            (None, true, None) => root.join("run"),
+            // Beside the store, which must hold nothing that it does not know.
+            (None, true, None) => {
+                let mut name = root.file_name().unwrap_or_default().to_owned();
+                name.push("-run");
+                root.with_file_name(name)
+            }
         };
         Ok(Self {
             root,
@@ -89,6 +95,16 @@ impl Settings {
             progress: variable("LAP_PROGRESS").or_else(|| variable("BUILDKIT_PROGRESS")),
         })
     }
+}
+
+/// Whether this process is root and its user IDs are the machine's own: root of a user namespace is no more than the
+/// user who made it.
+fn is_machine_root() -> bool {
+    let whole = || {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        map.split_whitespace().eq(["0", "0", "4294967295"])
+    };
+    nix::unistd::geteuid().is_root() && whole()
 }
 
 /// A variable of the environment, where it is set and text.

@@ -76,3 +76,15 @@ pub(crate) enum Command {
     /// Show the version
     Version,
 }
+
+impl Command {
+    /// Whether the command needs the store, and with it the rights of a user namespace.
+    pub(crate) const fn uses_store(&self) -> bool {
+        !matches!(self, Self::Dockerfile { .. } | Self::Version)
+    }
+
+    /// Whether files of images come into the store, with their owners.
+    pub(crate) const fn unpacks(&self) -> bool {
+        matches!(self, Self::Build(_) | Self::Pull(_) | Self::Load(_) | Self::Import(_))
+    }
+}
