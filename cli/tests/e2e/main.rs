@@ -10,5 +10,6 @@ mod export;
 mod peers;
 mod registry;
 mod reproducible;
+mod rootless;
 mod sandbox;
 mod support;

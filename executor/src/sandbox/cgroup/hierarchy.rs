@@ -54,7 +54,10 @@ fn parse(mountinfo: &str) -> Hierarchies {
                     .filter(|option| !option.starts_with("release_agent") && *option != "clone_children")
                     .map(str::to_owned)
                     .collect();
-                found.v1.push(Hierarchy { controllers, root: place.into() });
+                // The same one may be mounted in several places.
+                if found.v1.iter().all(|other| other.controllers != controllers) {
+                    found.v1.push(Hierarchy { controllers, root: place.into() });
+                }
             }
             _ => {}
         }

@@ -1,0 +1,93 @@
+//! The same commands as an unprivileged user, in a user namespace.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use crate::support::{Said, busybox, needs, run};
+
+/// Somebody who is nobody on this machine.
+const USER: u32 = 54_321;
+
+/// A home directory with `lap` in it.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        std::fs::set_permissions(home.0.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::copy(env!("CARGO_BIN_EXE_lap"), home.path("lap")).unwrap();
+        std::fs::copy(busybox(), home.path("busybox.tar")).unwrap();
+        std::fs::create_dir(home.path("ctx")).unwrap();
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn lap(&self, args: &[&str]) -> Said {
+        for path in [self.0.path(), &self.path("ctx")] {
+            chown(path, Some(USER), Some(USER)).unwrap();
+        }
+        let user = USER.to_string();
+        let home = format!("HOME={}", self.0.path().display());
+        let lap = self.path("lap").display().to_string();
+        let mut all =
+            vec!["--reuid", &user, "--regid", &user, "--clear-groups", "env", "-i", "PATH=/usr/bin:/bin", &home, &lap];
+        all.extend(args);
+        run("setpriv", &all)
+    }
+}
+
+#[test]
+fn an_unprivileged_user_builds_and_runs() {
+    needs!(root);
+    needs!("setpriv");
+    let home = Home::new();
+    let tar = home.path("busybox.tar").display().to_string();
+    let imported = home.lap(&["import", &tar, "busybox"]);
+    if imported.err.contains("cannot enter a user namespace") {
+        println!("SKIPPED rootless: {}", imported.err.lines().last().unwrap_or_default());
+        return;
+    }
+    imported.ok();
+    let dockerfile = "FROM busybox\nCOPY f /f\nRUN --network=none id -u > /id && rm -r /home && mkdir /home\nRUN --network=none cat /f >> /id\n";
+    std::fs::write(home.path("ctx/Dockerfile"), dockerfile).unwrap();
+    std::fs::write(home.path("ctx/f"), "file\n").unwrap();
+    let context = home.path("ctx").display().to_string();
+    home.lap(&["build", "-q", "-t", "app", &context]).ok();
+    let again = home.lap(&["build", "--progress", "plain", &context]).ok();
+    assert_eq!(again.err.matches("CACHED").count(), 3, "{}", again.err);
+
+    assert_eq!(home.lap(&["run", "--rm", "--network", "none", "app", "cat", "/id"]).ok().out, "0\nfile\n");
+    home.lap(&["run", "--rm", "--network", "none", "app", "sh", "-c", "exit 7"]).code(7);
+    home.lap(&["run", "-d", "--name", "one", "--network", "none", "app", "sleep", "1000"]).ok();
+    assert_eq!(home.lap(&["exec", "one", "cat", "/f"]).ok().out, "file\n");
+    home.lap(&["stop", "-t", "0", "one"]).ok();
+    home.lap(&["rm", "one"]).ok();
+
+    let archive = home.path("app.tar").display().to_string();
+    home.lap(&["save", "-o", &archive, "app"]).ok();
+    assert!(Path::new(&archive).metadata().unwrap().len() > 100_000);
+    // What the user's namespace made, the user can remove.
+    home.lap(&["rmi", "app", "busybox"]).ok();
+}
+
+#[test]
+fn a_limit_that_cannot_be_set_is_refused() {
+    needs!(root);
+    needs!("setpriv");
+    let home = Home::new();
+    let tar = home.path("busybox.tar").display().to_string();
+    let imported = home.lap(&["import", &tar, "busybox"]);
+    if imported.code != 0 {
+        println!("SKIPPED rootless limits: {}", imported.err.lines().last().unwrap_or_default());
+        return;
+    }
+    let said = home.lap(&["run", "--rm", "--network", "none", "--memory", "32m", "busybox", "true"]);
+    // Control groups may be delegated to whoever asks; then the limit holds.
+    if said.code != 0 {
+        assert_eq!(said.code, 125);
+        assert!(said.err.contains("cannot limit memory"), "{}", said.err);
+    }
+}
