@@ -20,6 +20,7 @@ pub mod names;
 pub mod prune;
 pub mod records;
 pub mod registry;
+pub mod sbom;
 pub mod snapshot;
 pub mod store;
 pub mod tarball;
