@@ -239,7 +239,13 @@ fn are_siblings(ours: &str, theirs: &str) -> bool {
 }
 
 fn basic(username: &str, password: &str) -> Result<HeaderValue, RegistryError> {
-    secret(&format!("Basic {}", encode_base64(format!("{username}:{password}").as_bytes())))
+    secret(&basic_authorization(username, password))
+}
+
+/// Value of an `Authorization` header with a name and a password (RFC 7617).
+#[must_use]
+pub fn basic_authorization(username: &str, password: &str) -> String {
+    format!("Basic {}", encode_base64(format!("{username}:{password}").as_bytes()))
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, RegistryError> {

@@ -225,6 +225,14 @@ pub enum RegistryError {
         /// Why.
         source: std::io::Error,
     },
+    /// A fetched file could not be written.
+    #[error("write what came from {url}")]
+    StoreFile {
+        /// Without query.
+        url: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A layer could not be unpacked.
     #[error("layer {digest}")]
     Layer {

@@ -10,6 +10,7 @@ mod credentials;
 mod download;
 mod error;
 mod fetch;
+mod file;
 mod push;
 mod resolve;
 mod tls;
@@ -28,9 +29,11 @@ use crate::image::{Image, Reference};
 use crate::store::Store;
 use transport::Transport;
 
+pub use auth::basic_authorization;
 pub use config::{Proxies, RegistryConfig, Retry};
 pub use credentials::{ConfigFile, Credentials, Login};
 pub use error::RegistryError;
+pub use file::{Fetched, FileRequest, Version, host_of};
 
 /// A client for any number of registries. Cheap to clone; tokens and connections are shared.
 #[derive(Clone)]

@@ -130,7 +130,7 @@ impl Transport {
     }
 
     /// A client of a kind; made when it is first needed, so that CA certificates are only read for https.
-    fn client(&self, trust: Trust) -> Result<&Client, RegistryError> {
+    pub(super) fn client(&self, trust: Trust) -> Result<&Client, RegistryError> {
         let slot = &self.clients[trust as usize];
         if let Some(client) = slot.get() {
             return Ok(client);
@@ -160,7 +160,7 @@ impl Transport {
     }
 
     /// How the host of an address is trusted.
-    fn trust(&self, url: &Url) -> Trust {
+    pub(super) fn trust(&self, url: &Url) -> Trust {
         match url.scheme() {
             "http" => Trust::Plain,
             _ if self.config.is_insecure(&authority(url)) => Trust::Unverified,
@@ -361,7 +361,7 @@ pub(super) fn is_passing(status: StatusCode) -> bool {
 }
 
 /// How often a request is tried that failed without an answer.
-fn retry_limit(error: &RegistryError, attempts: u32) -> u32 {
+pub(super) fn retry_limit(error: &RegistryError, attempts: u32) -> u32 {
     match error {
         RegistryError::Unreachable { source, .. } if is_tls(source) || source.is_builder() => 1,
         RegistryError::Unreachable { source, .. } if source.is_connect() => attempts.min(CONNECT_ATTEMPTS),
