@@ -5,6 +5,7 @@
 mod build;
 mod cache;
 mod containers;
+mod contexts;
 mod errors;
 mod export;
 mod peers;
@@ -13,3 +14,4 @@ mod reproducible;
 mod rootless;
 mod sandbox;
 mod support;
+mod web;

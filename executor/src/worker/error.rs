@@ -8,6 +8,8 @@ use crate::grant::GrantError;
 use crate::op::exec::ExecError;
 use crate::op::file::FileError;
 use crate::overlay::OverlayError;
+use crate::source::git::GitError;
+use crate::source::http::HttpError;
 use crate::source::image::Unresolved;
 use crate::tree::TreeError;
 
@@ -47,9 +49,12 @@ pub enum WorkerError {
     /// A step needs layers where it got a directory, or has too few inputs: a fault of whoever made the graph.
     #[error("input {0} of the step is missing or of the wrong kind")]
     Input(usize),
-    /// Not carried out yet.
-    #[error("{0} is not supported yet")]
-    Unsupported(&'static str),
+    /// A file from a web server could not be had.
+    #[error(transparent)]
+    Http(#[from] Box<HttpError>),
+    /// A git repository could not be had.
+    #[error(transparent)]
+    Git(#[from] Box<GitError>),
     /// The build was given up while the step ran.
     #[error("cancelled")]
     Cancelled,

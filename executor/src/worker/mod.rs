@@ -31,6 +31,7 @@ use crate::op;
 use crate::sandbox::{Limits, Rlimit};
 use crate::source::image::Bases;
 use crate::source::local::{Local, LocalSource};
+use crate::source::{Remote, git, http};
 use crate::tree::Tree;
 
 /// What a step yields. Cheap to clone.
@@ -170,14 +171,36 @@ impl BuildWorker {
         Ok(tree)
     }
 
-    fn source(&self, source: &graph::Source) -> Result<Output, WorkerError> {
+    fn remote(&self) -> Remote {
+        Remote {
+            store: self.store().clone(),
+            client: self.options.registry.clone(),
+            grants: self.options.grants.clone(),
+            events: self.options.events.clone(),
+        }
+    }
+
+    async fn source(&self, source: &graph::Source) -> Result<Output, WorkerError> {
         match source {
             graph::Source::Image { reference, platform } => {
                 Ok(Output::Layers(self.options.bases.snapshot(reference, platform)?))
             }
             graph::Source::Local { name } => Ok(Output::Local(self.local(name)?)),
-            graph::Source::Http { .. } => Err(WorkerError::Unsupported("ADD of a URL")),
-            graph::Source::Git { .. } => Err(WorkerError::Unsupported("ADD of a git repository")),
+            graph::Source::Http { url, checksum, filename } => {
+                let found = http::fetch(&self.remote(), url, checksum.as_deref(), filename).await;
+                Ok(Output::Layers(found.map_err(Box::new)?))
+            }
+            graph::Source::Git { url, reference, subdir, keep_git_dir, checksum, skip_submodules } => {
+                let wanted = git::Wanted {
+                    url: url.clone(),
+                    reference: reference.clone(),
+                    subdir: subdir.clone(),
+                    keep_git_dir: *keep_git_dir,
+                    checksum: checksum.clone(),
+                    submodules: !skip_submodules,
+                };
+                Ok(Output::Layers(git::fetch(&self.remote(), &wanted).await.map_err(Box::new)?.snapshot))
+            }
         }
     }
 }
@@ -208,7 +231,7 @@ impl Worker for BuildWorker {
         inputs: Vec<Output>,
     ) -> Result<Output, WorkerError> {
         match &vertex.op {
-            Op::Source(source) => self.source(source),
+            Op::Source(source) => self.source(source).await,
             Op::Exec(exec) => Ok(Output::Layers(op::exec::run(self, id, vertex, exec, inputs).await?)),
             Op::File(file) => Ok(Output::Layers(files::run(self, id, file, inputs).await?)),
             Op::Merge => Ok(Output::Layers(op::merge::run(&inputs)?)),

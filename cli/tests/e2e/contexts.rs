@@ -1,0 +1,246 @@
+//! What comes from elsewhere: `ADD` of URLs and repositories, and build contexts that are no directory.
+
+use crate::support::{Lap, Said, needs, run};
+use crate::web::{Daemon, Page, Repository, Web};
+
+/// Whether a step whose label holds `text` was carried out rather than taken from the cache.
+fn ran(said: &Said, text: &str) -> bool {
+    let line = said.err.lines().find(|line| line.contains(text) && line.starts_with('#'));
+    let number = line.and_then(|line| line.split(' ').next()).unwrap_or_else(|| panic!("no {text}: {}", said.err));
+    !said.err.lines().any(|line| line == format!("{number} CACHED"))
+}
+
+/// What a script prints in the directory that an image is written to.
+#[track_caller]
+fn look(lap: &Lap, image: &str, script: &str) -> String {
+    let out = tempfile::tempdir().unwrap();
+    let to = out.path().join("root");
+    lap.write("look/Dockerfile", format!("FROM {image}\n"));
+    lap.run(&["build", "-q", "-o", to.to_str().unwrap(), "look"]).ok();
+    let script = format!("cd {} && {script}", to.display());
+    run("sh", &["-c", &script]).ok().out
+}
+
+#[test]
+fn add_of_a_url_keeps_the_time_and_is_asked_for_again_only_by_its_tag() {
+    needs!(root);
+    let (lap, web) = (Lap::new(), Web::start());
+    let page = |text: &str, tag: &str| {
+        Page::new(text).header("ETag", tag).header("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT")
+    };
+    let url = web.page("/dir/file.txt?x=1", page("one", "\"1\""));
+    let dockerfile = format!("FROM busybox\nADD {url} /got/\nRUN cat /got/file.txt > /copy\n");
+    let first = lap.build("app", &dockerfile).ok();
+    assert_eq!(look(&lap, "app", "stat -c '%a %Y %s %u' got/file.txt; cat copy"), "600 784111777 3 0\none");
+    web.requests();
+
+    let again = lap.build("app", &dockerfile).ok();
+    assert_eq!(first.out, again.out);
+    assert!(!ran(&again, "RUN cat"), "{}", again.err);
+    let asked = web.requests();
+    assert!(asked.len() == 1 && asked[0].contains(&"if-none-match: \"1\"".to_owned()), "{asked:?}");
+
+    // Another tag, the same bytes: nothing below runs.
+    web.page("/dir/file.txt?x=1", page("one", "\"2\""));
+    assert!(!ran(&lap.build("app", &dockerfile).ok(), "RUN cat"));
+    web.page("/dir/file.txt?x=1", page("two", "\"3\""));
+    assert!(ran(&lap.build("app", &dockerfile).ok(), "RUN cat"));
+    assert_eq!(look(&lap, "app", "cat copy"), "two");
+}
+
+#[test]
+fn add_of_a_url_with_a_checksum() {
+    needs!(root);
+    let (lap, web) = (Lap::new(), Web::start());
+    let url = web.page("/a", Page::new("abc"));
+    let sum = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let right = format!("FROM scratch\nADD --checksum={sum} {url} /a\n");
+    lap.build("app", &right).ok();
+    web.requests();
+    lap.build("app", &right).ok();
+    assert!(web.requests().is_empty(), "a known digest needs no question");
+
+    let wrong = format!("FROM scratch\nADD --checksum=sha256:{} {url} /a\n", "0".repeat(64));
+    let said = lap.build("app", &wrong).code(1);
+    assert!(said.err.contains(sum) && said.err.contains("Dockerfile:2"), "{}", said.err);
+}
+
+#[test]
+fn redirects_and_answers_that_are_not_followed_or_taken() {
+    needs!(root);
+    let (lap, web) = (Lap::new(), Web::start());
+    let fail = |page: Page, words: &str| {
+        let url = web.page("/x", page);
+        let said = lap.build("app", &format!("FROM scratch\nADD {url} /x\n")).code(1);
+        assert!(said.err.contains(words), "{words}: {}", said.err);
+    };
+    fail(Page::redirect("file:///etc/passwd"), "neither http nor https");
+    fail(Page::redirect("/x"), "too many redirects");
+    fail(Page::redirect(""), "redirects");
+    fail(Page::new("x").header("Content-Length", "99999999999999"), "larger than");
+    fail(Page { status: 404, ..Page::default() }, "404");
+    let url = web.page("/start", Page::redirect("/end"));
+    web.page("/end", Page::new("fine"));
+    lap.build("app", &format!("FROM busybox\nADD {url} /x\n")).ok();
+    assert_eq!(look(&lap, "app", "cat x"), "fine");
+}
+
+#[test]
+fn tokens_go_to_their_server_and_nowhere_else() {
+    needs!(root);
+    let (web, other) = (Web::start(), Web::start());
+    let lap = Lap::new().env("TOKEN", "canary");
+    let end = other.page("/end", Page::new("fine"));
+    let url = web.page("/start", Page::redirect(&end));
+    let host = web.url.trim_start_matches("http://");
+    let secret = format!("id=HTTP_AUTH_TOKEN_{host},env=TOKEN");
+    let said = lap.build_with("app", &format!("FROM busybox\nADD {url} /x\n"), &["--secret", &secret]).ok();
+    assert!(web.requests()[0].contains(&"authorization: bearer canary".to_owned()));
+    assert!(!other.requests()[0].iter().any(|line| line.contains("canary")));
+    assert!(!said.err.contains("canary"));
+}
+
+#[test]
+fn add_of_a_repository_in_all_forms() {
+    needs!(root);
+    needs!("git");
+    let lap = Lap::new();
+    let repository = Repository::new(lap.path("git/r.git"));
+    repository.write("a.txt", "one");
+    repository.write("sub/dir/b.txt", "b");
+    repository.write("run.sh", "#!/bin/sh\n");
+    repository.write(".gitattributes", "a.txt export-ignore\nrun.sh export-subst\n");
+    run("chmod", &["+x".as_ref(), repository.0.join("run.sh").as_os_str()]).ok();
+    let first = repository.commit();
+    repository.git(&["tag", "-a", "-m", "t", "v1"]);
+    repository.git(&["branch", "other"]);
+    repository.write("a.txt", "two");
+    let second = repository.commit();
+    let daemon = Daemon::start(&lap.path("git"));
+    let url = format!("{}/r.git", daemon.url);
+
+    let list = "cd r; find . -type f | sort | tr '\\n' ' '; cat a.txt; stat -c '%a %Y' a.txt; stat -c %a run.sh sub";
+    lap.build("app", &format!("FROM busybox\nADD {url} /r\n")).ok();
+    let all = "./.gitattributes ./a.txt ./run.sh ./sub/dir/b.txt ";
+    assert_eq!(look(&lap, "app", list), format!("{all}two644 981173106\n755\n755\n"));
+    for (rest, want) in [
+        ("#v1", "one"),
+        ("#other", "one"),
+        ("#main", "two"),
+        (&format!("#{first}"), "one"),
+        (&format!("#{second}"), "two"),
+        ("?tag=v1", "one"),
+        ("?branch=other", "one"),
+        ("?ref=refs/heads/other", "one"),
+        (&format!("?ref=main&checksum={}", &second[..10]), "two"),
+        (&format!("?checksum={first}"), "one"),
+    ] {
+        lap.build("app", &format!("FROM busybox\nADD {url}{rest} /r\n")).ok();
+        assert_eq!(look(&lap, "app", "cat r/a.txt"), want, "{rest}");
+    }
+    for rest in ["#main:sub/dir", "?subdir=/sub/dir/"] {
+        lap.build("app", &format!("FROM busybox\nADD {url}{rest} /r/\n")).ok();
+        assert_eq!(look(&lap, "app", "cd r; find ."), ".\n./b.txt\n", "{rest}");
+    }
+    for keep in [format!("--keep-git-dir {url}#v1"), format!("{url}?keep-git-dir=1&ref=main")] {
+        lap.build("app", &format!("FROM busybox\nADD {keep} /r\n")).ok();
+        assert!(look(&lap, "app", "cat r/.git/HEAD; cat r/.git/config; cat r/a.txt").contains(&url), "{keep}");
+    }
+}
+
+#[test]
+fn an_unchanged_repository_is_not_fetched_again() {
+    needs!(root);
+    needs!("git");
+    let lap = Lap::new();
+    let repository = Repository::new(lap.path("git/r"));
+    repository.write("a", "1");
+    let commit = repository.commit();
+    let daemon = Daemon::start(&lap.path("git"));
+    let dockerfile = |rest: &str| format!("FROM busybox\nADD {}/r{rest} /r\nRUN cat /r/a > /out\n", daemon.url);
+    let first = lap.build("app", &dockerfile("")).ok();
+    let again = lap.build("app", &dockerfile("")).ok();
+    assert_eq!(first.out, again.out);
+    assert!(!ran(&again, "RUN cat"));
+    lap.build("app", &dockerfile(&format!("#{commit}"))).ok();
+    repository.write("a", "2");
+    repository.commit();
+    let changed = lap.build("app", &dockerfile("")).ok();
+    assert!(ran(&changed, "RUN cat"));
+    let pinned = dockerfile(&format!("#{commit}"));
+    drop(daemon);
+    lap.build("app", &pinned).ok();
+}
+
+#[test]
+fn repositories_over_dumb_http_and_with_submodules() {
+    needs!(root);
+    needs!("git");
+    let (lap, web) = (Lap::new(), Web::start());
+    let inner = Repository::new(lap.path("inner"));
+    inner.write("in.txt", "inner");
+    inner.commit();
+    let outer = Repository::new(lap.path("outer"));
+    outer.write("out.txt", "outer");
+    outer.git(&["submodule", "add", "-q", lap.path("inner").to_str().unwrap(), "lib/inner"]);
+    outer.git(&["config", "-f", ".gitmodules", "submodule.lib/inner.url", "../inner.git"]);
+    outer.commit();
+    for name in ["inner", "outer"] {
+        let bare = lap.path(&format!("www/{name}.git"));
+        let repository = if name == "inner" { &inner } else { &outer };
+        repository.git(&["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
+        Repository(bare).git(&["update-server-info"]);
+    }
+    web.files(&lap.path("www"));
+    let url = format!("{}/outer.git", web.url);
+    lap.build("app", &format!("FROM busybox\nADD {url} /r\n")).ok();
+    assert_eq!(look(&lap, "app", "cat r/out.txt r/lib/inner/in.txt"), "outerinner");
+    lap.build("app", &format!("FROM busybox\nADD {url}?submodules=false /r\n")).ok();
+    assert_eq!(look(&lap, "app", "ls r/lib/inner"), "");
+
+    let hostile = Repository(lap.path("outer"));
+    for bad in ["/etc", "file:///etc", "ext::sh -c 'touch /tmp/canary'", "--upload-pack=x"] {
+        hostile.git(&["config", "-f", ".gitmodules", "submodule.lib/inner.url", bad]);
+        hostile.commit();
+        hostile.git(&["push", "-q", lap.path("www/outer.git").to_str().unwrap(), "main"]);
+        Repository(lap.path("www/outer.git")).git(&["update-server-info"]);
+        let said = lap.build("app", &format!("FROM busybox\nADD {url} /r\n")).code(1);
+        assert!(said.err.contains("is no repository to fetch from"), "{bad}: {}", said.err);
+    }
+}
+
+#[test]
+fn hostile_repository_addresses_are_refused() {
+    needs!(root);
+    needs!("git");
+    let lap = Lap::new();
+    let repository = Repository::new(lap.path("git/r.git"));
+    repository.write("a", "1");
+    std::os::unix::fs::symlink("/etc", lap.path("git/r.git/link")).unwrap();
+    repository.commit();
+    let daemon = Daemon::start(&lap.path("git"));
+    let url = format!("{}/r.git", daemon.url);
+    let canary = lap.path("canary");
+    let command = format!("--upload-pack=touch${{IFS}}{}", canary.display()).replace('$', "\\$");
+    for source in [
+        format!("{url}#{command}"),
+        format!("{url}#-x"),
+        format!("{url}?ref=--upload-pack=x"),
+        format!("ssh://-oProxyCommand=touch\\${{IFS}}{}/x", canary.display()),
+        format!("{url}#main:../../etc"),
+        format!("{url}#main:link"),
+        format!("{url}?subdir=%2e%2e/%2e%2e"),
+        format!("{url}#main:.git"),
+        format!("{url}#a..b"),
+        format!("{url}#none"),
+        format!("{url}?ref=main&checksum=0000000000"),
+    ] {
+        let said = lap.build("app", &format!("FROM busybox\nADD {source} /r\n")).code(1);
+        assert!(said.err.contains("Dockerfile:2"), "{source}: {}", said.err);
+        assert!(!canary.exists(), "{source}");
+    }
+    // These are paths of the context, which is empty, and no repositories.
+    for source in [format!("file://{}", repository.0.display()), "ext::sh".to_owned()] {
+        lap.build("app", &format!("FROM busybox\nADD {source} /r\n")).code(1);
+    }
+}
