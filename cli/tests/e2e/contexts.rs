@@ -89,11 +89,12 @@ fn redirects_and_answers_that_are_not_followed_or_taken() {
 fn tokens_go_to_their_server_and_nowhere_else() {
     needs!(root);
     let (web, other) = (Web::start(), Web::start());
-    let lap = Lap::new().env("TOKEN", "canary");
+    let lap = Lap::new();
+    lap.write("token", "canary\n");
     let end = other.page("/end", Page::new("fine"));
     let url = web.page("/start", Page::redirect(&end));
     let host = web.url.trim_start_matches("http://");
-    let secret = format!("id=HTTP_AUTH_TOKEN_{host},env=TOKEN");
+    let secret = format!("id=HTTP_AUTH_TOKEN_{host},src=token");
     let said = lap.build_with("app", &format!("FROM busybox\nADD {url} /x\n"), &["--secret", &secret]).ok();
     assert!(web.requests()[0].contains(&"authorization: bearer canary".to_owned()));
     assert!(!other.requests()[0].iter().any(|line| line.contains("canary")));

@@ -11,22 +11,22 @@ use crate::support::wait_for;
 
 /// An answer to a path.
 #[derive(Debug, Clone, Default)]
-pub struct Page {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Page {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Page {
-    pub fn new(body: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn new(body: impl AsRef<[u8]>) -> Self {
         Self { status: 200, headers: Vec::new(), body: body.as_ref().to_vec() }
     }
 
-    pub fn redirect(to: &str) -> Self {
+    pub(crate) fn redirect(to: &str) -> Self {
         Self { status: 302, ..Self::default() }.header("Location", to)
     }
 
-    pub fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -42,13 +42,13 @@ struct State {
 }
 
 /// Serves pages until the test ends.
-pub struct Web {
-    pub url: String,
+pub(crate) struct Web {
+    pub(crate) url: String,
     state: Arc<Mutex<State>>,
 }
 
 impl Web {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State::default()));
@@ -63,17 +63,17 @@ impl Web {
         Self { url, state }
     }
 
-    pub fn page(&self, path: &str, page: Page) -> String {
+    pub(crate) fn page(&self, path: &str, page: Page) -> String {
         self.state.lock().unwrap().pages.insert(path.to_owned(), page);
         format!("{}{path}", self.url)
     }
 
-    pub fn files(&self, dir: &Path) {
+    pub(crate) fn files(&self, dir: &Path) {
         self.state.lock().unwrap().files = Some(dir.to_path_buf());
     }
 
     /// Requests since the last call: their lines in lower case.
-    pub fn requests(&self) -> Vec<Vec<String>> {
+    pub(crate) fn requests(&self) -> Vec<Vec<String>> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 }
@@ -116,10 +116,10 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
 }
 
 /// A repository with a work tree.
-pub struct Repository(pub PathBuf);
+pub(crate) struct Repository(pub(crate) PathBuf);
 
 impl Repository {
-    pub fn new(dir: PathBuf) -> Self {
+    pub(crate) fn new(dir: PathBuf) -> Self {
         std::fs::create_dir_all(&dir).unwrap();
         let repository = Self(dir);
         repository.git(&["init", "-q", "-b", "main"]);
@@ -127,7 +127,7 @@ impl Repository {
     }
 
     #[track_caller]
-    pub fn git(&self, args: &[&str]) -> String {
+    pub(crate) fn git(&self, args: &[&str]) -> String {
         let output = Command::new("git")
             .args(["-c", "user.name=t", "-c", "user.email=t@t", "-c", "protocol.file.allow=always"])
             .args(["-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null"])
@@ -141,14 +141,14 @@ impl Repository {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.0.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
     /// Commits everything; the commit.
-    pub fn commit(&self) -> String {
+    pub(crate) fn commit(&self) -> String {
         self.git(&["add", "-A"]);
         self.git(&["commit", "-q", "-m", "x"]);
         self.git(&["rev-parse", "HEAD"])
@@ -156,13 +156,13 @@ impl Repository {
 }
 
 /// `git daemon` for the repositories below a directory.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Daemon {
-    pub fn start(dir: &Path) -> Self {
+    pub(crate) fn start(dir: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new("git")
             .args(["-c", "safe.directory=*", "daemon", "--reuseaddr", "--export-all", "--listen=127.0.0.1"])
