@@ -17,7 +17,7 @@ use crate::names::{IMAGE_NAME, REF_NAME};
 
 pub use archive::{docker_archive, oci_tar};
 pub use layout::oci_dir;
-pub use rootfs::{local_dir, rootfs_tar};
+pub use rootfs::{file_digests, local_dir, local_dir_with, rootfs_tar, rootfs_tar_with};
 
 /// An image to export, and what it is called there.
 #[derive(Debug, Clone)]

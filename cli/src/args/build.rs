@@ -135,6 +135,18 @@ pub(crate) struct Build {
     #[arg(long = "registry-mirror", value_name = "HOST=URL")]
     pub(crate) registry_mirrors: Vec<KeyValue>,
 
+    /// Attest how the image was built: min, max, or options such as mode=max,builder-id=URL
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) provenance: Option<String>,
+
+    /// Attest which packages the image holds
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) sbom: Option<String>,
+
+    /// Attest something of the image: type=provenance[,mode=max], type=sbom
+    #[arg(long = "attest", value_name = "ATTESTATION")]
+    pub(crate) attest: Vec<String>,
+
     /// Check the Dockerfile and do not build
     #[arg(long)]
     pub(crate) check: bool,

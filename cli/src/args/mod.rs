@@ -1,5 +1,6 @@
 //! Words in: what was typed, one file a group of commands. The doc comments are the help texts.
 
+mod attest;
 mod build;
 mod container;
 mod image;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use attest::Attestations;
 pub(crate) use build::Build;
 pub(crate) use container::{Exec, Kill, Logs, Ps, Remove, Run, Stop};
 pub(crate) use image::{History, Images, Import, Inspect, Load, Pull, Push, RemoveImages, Save, Tag};

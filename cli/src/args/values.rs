@@ -167,6 +167,8 @@ pub(crate) struct Output {
     /// Docker's media types instead of OCI's.
     pub(crate) docker_types: Option<bool>,
     pub(crate) annotations: Vec<(String, String)>,
+    /// Stands before the names of attestation files.
+    pub(crate) attestation_prefix: String,
 }
 
 impl Output {
@@ -183,6 +185,7 @@ impl Output {
             rewrite_timestamp: false,
             docker_types: None,
             annotations: Vec::new(),
+            attestation_prefix: String::new(),
         }
     }
 }
@@ -234,6 +237,10 @@ impl FromStr for Output {
                 "rewrite-timestamp" => output.rewrite_timestamp = truth()?,
                 "force-compression" => output.force_compression = truth()?,
                 "oci-mediatypes" => output.docker_types = Some(!truth()?),
+                "attestation-prefix" if text.contains("..") || text.starts_with('/') => {
+                    return Err(format!("{key}={text}: must stay inside the output"));
+                }
+                "attestation-prefix" => output.attestation_prefix = text,
                 // The store holds every result, unpacked, already.
                 "unpack" | "store" => {
                     truth()?;

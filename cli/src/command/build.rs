@@ -9,7 +9,7 @@ use lap_solver::graph::{Network, Source};
 use lap_solver::platform::Platform;
 use serde_json::json;
 
-use crate::args::{Build, KeyValue};
+use crate::args::{Attestations, Build, KeyValue};
 use crate::command::App;
 use crate::exit::FAILED;
 use crate::pipeline::{self, Built, Request};
@@ -43,15 +43,15 @@ pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
 
 /// The last words: IDs into files, and the ID on standard output, which scripts read.
 fn report(args: &Build, mode: Mode, built: &Built) -> anyhow::Result<()> {
-    let Built { image, names } = built;
+    let Built { image, artifact, names } = built;
     if let Some(path) = &args.iidfile {
         std::fs::write(path, image.id().to_string()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &args.metadata_file {
         let mut metadata = json!({
             "containerimage.config.digest": image.id().to_string(),
-            "containerimage.digest": image.digest().to_string(),
-            "containerimage.descriptor": image.descriptor,
+            "containerimage.digest": artifact.digest().to_string(),
+            "containerimage.descriptor": artifact.descriptor(),
         });
         if !names.is_empty() {
             metadata["image.name"] = json!(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
@@ -174,6 +174,9 @@ fn request(settings: &Settings, args: &Build) -> anyhow::Result<Request> {
         cgroup_parent: args.cgroup_parent.clone(),
         reproducible: args.reproducible,
         epoch: None,
+        attestations: Attestations::read(&args.attest, args.provenance.as_deref(), args.sbom.as_deref())
+            .map_err(anyhow::Error::msg)?,
+        started: std::time::SystemTime::now(),
     })
 }
 

@@ -66,6 +66,14 @@ impl<'a> Resolver<'a> {
         self.images.values().flat_map(Image::diff_ids).collect()
     }
 
+    /// The digests of the images found so far, by reference and platform.
+    pub(super) fn digests(&self) -> BTreeMap<(String, String), String> {
+        let digest = |(name, image): (&BaseImage, &Image)| {
+            ((name.reference.clone(), name.platform.to_string()), image.digest().to_string())
+        };
+        self.images.iter().map(digest).collect()
+    }
+
     /// Finds those that are not known yet, all at once.
     ///
     /// # Errors

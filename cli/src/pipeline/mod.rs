@@ -1,5 +1,6 @@
 //! A build: Dockerfile text → AST → stages → graph → schedule → layers → image → outputs.
 
+mod attest;
 mod bases;
 mod config;
 mod crew;
@@ -10,11 +11,11 @@ mod outputs;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
-use lap_cache::image::{Image, Reference};
+use lap_cache::image::{Artifact, Image, Reference};
 use lap_executor::grant::Grants;
 use lap_executor::network::Network;
 use lap_executor::sandbox::{Limits, Rlimit};
@@ -27,13 +28,14 @@ use lap_solver::graph::{Builder, Graph, Metadata, Op, Source, VertexId};
 use lap_solver::intent::ImageIntent;
 use lap_solver::pattern::Matcher;
 
-use crate::args::{KeyValue, Output};
+use crate::args::{Attestations, KeyValue, Output};
 use crate::command::App;
 use crate::exit::{INTERRUPTED, WithCode};
 use crate::signal::Interrupt;
 use crate::ui::Screen;
 use crate::ui::error::Shown;
 
+use attest::Attester;
 use bases::Resolver;
 use crew::Crew;
 pub(crate) use epoch::settle as settle_epoch;
@@ -67,6 +69,9 @@ pub(crate) struct Request {
     pub(crate) reproducible: bool,
     /// The time, since 1970, that the build pretends it is; see [`settle_epoch`].
     pub(crate) epoch: Option<Duration>,
+    pub(crate) attestations: Attestations,
+    /// When the build was asked for.
+    pub(crate) started: SystemTime,
 }
 
 impl Request {
@@ -79,6 +84,8 @@ impl Request {
 /// What came of it.
 pub(crate) struct Built {
     pub(crate) image: Image,
+    /// What the names stand for: the image, or an index of it and its attestations.
+    pub(crate) artifact: Artifact,
     pub(crate) names: Vec<Reference>,
 }
 
@@ -390,8 +397,8 @@ async fn finish(
     };
     let layers = if request.reproducible { rewritten.clone() } else { made };
     let deferred = AssembleOptions { blobs: Blobs::Deferred, ..AssembleOptions::default() };
-    let mut image =
-        assemble(store, &layers, config.clone(), &deferred, events).context("cannot put the image together")?;
+    let image = assemble(store, &layers, config.clone(), &deferred, events).context("cannot put the image together")?;
+    let attester = Attester { store, request, graph, intent, solution, resolver };
 
     let outputs = outputs::Outputs {
         app,
@@ -399,22 +406,26 @@ async fn finish(
         layers: &layers,
         rewritten: &rewritten,
         config: &config,
+        attester: &attester,
         worker,
         resolver,
         events,
     };
-    if let Some(written) = outputs.write(&snapshot).await? {
-        image = written;
-    }
+    let artifact = match outputs.write(&snapshot).await? {
+        Some(written) => written,
+        None if attester.is_asked() => outputs.attested(&snapshot).await?,
+        None => image.clone().into(),
+    };
+    let image = artifact.runnable().first().map_or(image, |image| (*image).clone());
     if request.names.is_empty() {
-        store.image_keep(&image)?;
+        store.keep(artifact.descriptor())?;
     }
     for name in &request.names {
-        store.name_set(name, &image)?;
+        store.name_point(name, artifact.descriptor())?;
     }
     if solution.cached.len() < solution.keys.len() {
         // One flush a build makes what was reported survive a power cut.
         store.sync()?;
     }
-    Ok(Built { image, names: request.names.clone() })
+    Ok(Built { image, artifact, names: request.names.clone() })
 }

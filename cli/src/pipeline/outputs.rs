@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use lap_cache::digest::Digest;
-use lap_cache::export::{Named, docker_archive, local_dir, oci_dir, oci_tar, rootfs_tar};
+use lap_cache::export::{Named, docker_archive, local_dir_with, oci_dir, oci_tar, rootfs_tar_with};
 use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
 use lap_cache::image::compress::Compression;
-use lap_cache::image::{Image, Reference};
+use lap_cache::image::{Artifact, Image, Reference};
 use lap_cache::layer::Owner;
 use lap_cache::snapshot::Snapshot;
 use lap_executor::grant::Secret;
@@ -19,6 +19,7 @@ use lap_solver::event::Events;
 use lap_solver::image::ImageConfig;
 
 use super::Request;
+use super::attest::Attester;
 use super::bases::Resolver;
 use crate::args::{Output, OutputKind, fields};
 use crate::command::App;
@@ -40,15 +41,17 @@ pub(super) struct Outputs<'a> {
     /// The same with times rewritten, for outputs that ask for it.
     pub(super) rewritten: &'a [Digest],
     pub(super) config: &'a ImageConfig,
+    pub(super) attester: &'a Attester<'a>,
     pub(super) worker: &'a Arc<BuildWorker>,
     pub(super) resolver: &'a Resolver<'a>,
     pub(super) events: &'a Events,
 }
 
 impl Outputs<'_> {
-    /// Writes all that was asked for. Returns the image as it was last put together with blobs, if any was.
-    pub(super) async fn write(&self, snapshot: &Snapshot) -> anyhow::Result<Option<Image>> {
-        let mut image = None;
+    /// Writes all that was asked for. Returns the image as it was last put together with blobs, if any was, with its
+    /// attestations.
+    pub(super) async fn write(&self, snapshot: &Snapshot) -> anyhow::Result<Option<Artifact>> {
+        let mut last = None;
         for output in &self.request.outputs {
             match output.kind {
                 OutputKind::CacheOnly => {}
@@ -62,22 +65,29 @@ impl Outputs<'_> {
                     for name in &output.names {
                         names.push(crate::image::reference(name)?);
                     }
+                    let built = self.attester.artifact(built, &names)?;
                     match output.kind {
                         OutputKind::Oci | OutputKind::Docker => self.archive(output, &built, names)?,
                         _ if output.push => self.push(&built, &names).await?,
                         _ => {}
                     }
-                    image = Some(built);
+                    last = Some(built);
                 }
             }
         }
         if self.request.push {
-            let gzip: Output = "type=registry".parse().map_err(anyhow::Error::msg)?;
-            let built = self.image(&gzip, snapshot).await?;
+            let built = self.attested(snapshot).await?;
             self.push(&built, &self.request.names).await?;
-            image = Some(built);
+            last = Some(built);
         }
-        Ok(image)
+        Ok(last)
+    }
+
+    /// The image as registries take it, with its attestations.
+    pub(super) async fn attested(&self, snapshot: &Snapshot) -> anyhow::Result<Artifact> {
+        let gzip: Output = "type=registry".parse().map_err(anyhow::Error::msg)?;
+        let image = self.image(&gzip, snapshot).await?;
+        self.attester.artifact(image, &self.request.names)
     }
 
     /// The image with blobs as an output wants them, all of them in the store.
@@ -111,9 +121,9 @@ impl Outputs<'_> {
         if output.rewrite_timestamp { self.rewritten } else { self.layers }
     }
 
-    fn archive(&self, output: &Output, image: &Image, names: Vec<Reference>) -> anyhow::Result<()> {
+    fn archive(&self, output: &Output, artifact: &Artifact, names: Vec<Reference>) -> anyhow::Result<()> {
         let store = self.app.store()?;
-        let images = [Named { content: image.clone().into(), names }];
+        let images = [Named { content: artifact.clone(), names }];
         let events = self.events;
         if !output.tar {
             let Some(dest) = &output.dest else { bail!("-o type=oci,tar=false needs dest=DIRECTORY") };
@@ -130,21 +140,23 @@ impl Outputs<'_> {
 
     fn root_file_system(&self, output: &Output) -> anyhow::Result<()> {
         let store = self.app.store()?;
+        let created = self.config.created.as_deref().unwrap_or_default();
+        let files = self.attester.files(output, self.layers_for(output), created)?;
         if output.kind == OutputKind::Local {
             let dest = output.dest.clone().unwrap_or_default();
             let owner = Owner::Archive;
-            return local_dir(store, self.layers_for(output), &dest, owner)
+            return local_dir_with(store, self.layers_for(output), &files, &dest, owner)
                 .with_context(|| format!("cannot write {}", dest.display()));
         }
-        to_file(output.dest.as_deref(), |writer| Ok(rootfs_tar(store, self.layers_for(output), writer)?))
+        to_file(output.dest.as_deref(), |writer| Ok(rootfs_tar_with(store, self.layers_for(output), &files, writer)?))
     }
 
-    async fn push(&self, image: &Image, names: &[Reference]) -> anyhow::Result<()> {
+    async fn push(&self, artifact: &Artifact, names: &[Reference]) -> anyhow::Result<()> {
         if names.is_empty() {
             bail!("nothing says where to push: name the image with -t REGISTRY/NAME");
         }
         for name in names {
-            let pushed = self.resolver.client().push(self.app.store()?, image, name, self.events).await;
+            let pushed = self.resolver.client().push_artifact(self.app.store()?, artifact, name, self.events).await;
             pushed.with_context(|| format!("cannot push {}", name.familiar()))?;
         }
         Ok(())

@@ -25,9 +25,9 @@ pub const BUILD_TYPE: &str = "https://github.com/moby/buildkit/blob/master/docs/
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
     /// What is safe in any case: materials, platform, times.
+    #[default]
     Min,
     /// Also steps, source, build arguments and labels.
-    #[default]
     Max,
 }
 
@@ -50,6 +50,8 @@ pub struct Facts<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// Other parameters by BuildKit's names (`target`, `no-cache`, `context:NAME`).
     pub parameters: BTreeMap<String, String>,
+    /// What local sources of the graph are called where they are told; others keep their names.
+    pub locals: BTreeMap<String, String>,
     /// What sources turned out to be.
     pub resolved: Resolved,
     /// Layers that a step's result has in the image.
@@ -209,7 +211,7 @@ fn grants(graph: &Graph, steps: &[VertexId]) -> (BTreeMap<String, bool>, BTreeMa
 /// Names of the directories of this machine that were read.
 fn locals(facts: &Facts<'_>, steps: &[VertexId]) -> BTreeSet<String> {
     let of = |id: &VertexId| match &facts.graph.vertex(*id).op {
-        Op::Source(Source::Local { name }) => Some(name.strip_prefix("named ").unwrap_or(name).to_owned()),
+        Op::Source(Source::Local { name }) => Some(local(facts, name).to_owned()),
         _ => None,
     };
     let mut locals: BTreeSet<String> = steps.iter().filter_map(of).collect();
@@ -217,6 +219,10 @@ fn locals(facts: &Facts<'_>, steps: &[VertexId]) -> BTreeSet<String> {
         locals.insert("dockerfile".to_owned());
     }
     locals
+}
+
+fn local<'a>(facts: &'a Facts<'_>, name: &'a str) -> &'a str {
+    facts.locals.get(name).map_or(name, String::as_str)
 }
 
 /// Everything from outside, images first, each once, in order of name.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::redact::Redactor;
-use super::{Facts, pinned};
+use super::{Facts, local, pinned};
 use crate::graph::{
     CacheSharing, Copy, Exec, File, FileAction, Mode, Mount, MountKind, Network, Op, Security, Source, VertexId,
 };
@@ -48,7 +48,7 @@ fn op(facts: &Facts<'_>, op: &Op, redactor: &Redactor) -> Value {
             "Op": {"source": {"identifier": format!("docker-image://{}", pinned(facts, reference, of))}},
             "platform": platform(of),
         }),
-        Op::Source(source) => json!({"Op": {"source": outside(source, redactor)}}),
+        Op::Source(source) => json!({"Op": {"source": outside(facts, source, redactor)}}),
         Op::Exec(command) => json!({"Op": {"exec": exec(command, redactor)}, "platform": platform(&command.platform)}),
         Op::File(changes) => json!({"Op": {"file": {"actions": file(changes, redactor)}}}),
         Op::Merge => json!({"Op": {"merge": {}}}),
@@ -56,11 +56,11 @@ fn op(facts: &Facts<'_>, op: &Op, redactor: &Redactor) -> Value {
 }
 
 /// What comes from outside and is no image.
-fn outside(source: &Source, redactor: &Redactor) -> Value {
+fn outside(facts: &Facts<'_>, source: &Source, redactor: &Redactor) -> Value {
     let mut attrs = Map::new();
     let identifier = match source {
         Source::Image { reference, .. } => format!("docker-image://{reference}"),
-        Source::Local { name } => format!("local://{name}"),
+        Source::Local { name } => format!("local://{}", local(facts, name)),
         Source::Http { url, checksum, filename } => {
             if let Some(checksum) = checksum {
                 attrs.insert("http.checksum".to_owned(), checksum.as_str().into());

@@ -32,7 +32,8 @@ fn graph() -> (Graph, VertexId) {
     let mut builder = Builder::new();
     let base = Source::Image { reference: "docker.io/library/alpine:3".into(), platform: platform() };
     let base = builder.add(Op::Source(base), vec![], at(1));
-    let context = builder.add(Op::Source(Source::Local { name: "context".into() }), vec![], Metadata::default());
+    let context =
+        builder.add(Op::Source(Source::Local { name: "directory /home/me".into() }), vec![], Metadata::default());
     let url = format!("https://user:{CANARY}@files.example/a.tgz");
     let checksum = Some(format!("sha256:{}", "a".repeat(64)));
     let http = Source::Http { url, checksum, filename: "a.tgz".into() };
@@ -89,6 +90,7 @@ fn facts<'a>(graph: &'a Graph, target: VertexId, args: &'a BTreeMap<String, Stri
             ("target".to_owned(), "release".to_owned()),
             ("context:lib".to_owned(), format!("https://u:{CANARY}@git.example/lib.git")),
         ]),
+        locals: BTreeMap::from([("directory /home/me".to_owned(), "context".to_owned())]),
         resolved,
         layers: BTreeMap::from([(target, vec![json!({"digest": "sha256:d"})])]),
         builder_platform: platform(),
