@@ -8,6 +8,7 @@ mod containers;
 mod contexts;
 mod errors;
 mod export;
+mod old_kernel;
 mod peers;
 mod registry;
 mod reproducible;

@@ -5,12 +5,14 @@
 //! that images lack, device nodes, small files, the empty directory that masks. It is attached over the host's root,
 //! where pivoting leaves it behind.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use rustix::fs::{CWD, FileType, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
 };
 
 use super::super::error::Failure;
@@ -18,6 +20,7 @@ use super::super::plan::{Plan, PlannedMount, PlannedSource, Stack};
 use super::super::status::CreatedEntry;
 use super::tree::{make_dir, open_at, open_in, open_or_create, open_plain, write_file};
 use super::{During, refuse};
+use crate::overlay::classic::{self, Flavour};
 use crate::sys;
 
 /// What has been mounted so far.
@@ -129,7 +132,7 @@ impl Inside {
         let base = self.base_dir()?;
         let skeleton = open_at(base, "skeleton")?;
         let empty = open_at(base, "empty")?;
-        let root = overlay(stack, &[&skeleton, &empty])?;
+        let root = overlay(stack, &[&skeleton, &empty], open_at(base, "stacks")?.as_fd())?;
         attach(root.as_fd(), open_at(base, "root")?.as_fd(), "the root")?;
         self.root = Some(root);
         Ok(())
@@ -287,7 +290,7 @@ impl Inside {
                     make_dir(base, &format!("lowest-{target_hash}", target_hash = short(target)), 0o755)?,
                     open_at(base, "empty")?,
                 );
-                let tree = overlay(stack, &[&skeleton, &empty])?;
+                let tree = overlay(stack, &[&skeleton, &empty], open_at(base, "stacks")?.as_fd())?;
                 let Some(below) = below.as_deref().filter(|path| *path != "/") else { return Ok(tree) };
                 // Older kernels clone only what is attached somewhere.
                 let place = make_dir(open_at(base, "stacks")?.as_fd(), &short(target), 0o700)?;
@@ -354,8 +357,8 @@ fn bind(place: OwnedFd, below: Option<&str>, recursive: bool, target: &str) -> R
 }
 
 /// An overlay of a stack over our own lowest directories. The second of these is needed only where overlayfs asks for
-/// two layers.
-fn overlay(stack: &Stack, lowest: &[&OwnedFd; 2]) -> Result<OwnedFd, Failure> {
+/// two layers. In `stacks` an older kernel's mount lies for a moment.
+fn overlay(stack: &Stack, lowest: &[&OwnedFd; 2], stacks: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
     let context =
         rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).during(|| "fsopen(overlay)".to_owned())?;
     let fs = context.as_fd();
@@ -363,13 +366,12 @@ fn overlay(stack: &Stack, lowest: &[&OwnedFd; 2]) -> Result<OwnedFd, Failure> {
         rustix::mount::fsconfig_set_string(fs, key, value).during(|| format!("fsconfig(overlay, {key}={value})"))
     };
     set("source", "lapstrake")?;
-    for lower in &stack.lowers {
-        set_dir(fs, "lowerdir+", lower)?;
-    }
     let needed = if stack.upper.is_none() && stack.lowers.is_empty() { 2 } else { 1 };
-    for dir in &lowest[..needed] {
-        rustix::mount::fsconfig_set_fd(fs, "lowerdir+", dir.as_fd())
-            .during(|| "fsconfig(overlay, lowerdir+=our own)".to_owned())?;
+    match add_lowers(fs, stack, &lowest[..needed]) {
+        Err(failure) if failure.errno.map(Errno::from_raw_os_error).is_some_and(classic::is_unknown_option) => {
+            return classic_overlay(stack, &lowest[..needed], stacks);
+        }
+        added => added?,
     }
     if let Some((upper, work)) = &stack.upper {
         set_dir(fs, "upperdir", upper)?;
@@ -410,6 +412,34 @@ fn set_dir(fs: BorrowedFd<'_>, key: &str, path: &str) -> Result<(), Failure> {
         .during(|| format!("open {path}"))?;
     rustix::mount::fsconfig_set_fd(fs, key, dir.as_fd())
         .during(|| format!("fsconfig(overlay, {key}={path} by descriptor)"))
+}
+
+fn add_lowers(fs: BorrowedFd<'_>, stack: &Stack, lowest: &[&OwnedFd]) -> Result<(), Failure> {
+    for lower in &stack.lowers {
+        set_dir(fs, "lowerdir+", lower)?;
+    }
+    for dir in lowest {
+        rustix::mount::fsconfig_set_fd(fs, "lowerdir+", dir.as_fd())
+            .during(|| "fsconfig(overlay, lowerdir+=our own)".to_owned())?;
+    }
+    Ok(())
+}
+
+/// The same by `mount(2)`.
+fn classic_overlay(stack: &Stack, lowest: &[&OwnedFd], stacks: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
+    let upper = stack.upper.as_ref().map(|(upper, work)| (Path::new(upper), Path::new(work)));
+    let mut directories = classic::open(&stack.lowers, upper).during(|| "open the layers".to_owned())?;
+    for dir in lowest {
+        directories.lowers.push(rustix::io::fcntl_dupfd_cloexec(dir, 0).during(|| "dup".to_owned())?);
+    }
+    let place = make_dir(stacks, "classic", 0o700)?;
+    let flavour = Flavour { userxattr: stack.userxattr, volatile: stack.volatile };
+    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+    classic::mount(&directories, flavour, MountFlags::NODEV, &path)
+        .during(|| format!("mount an overlay of {} layers", stack.lowers.len()))?;
+    let tree = classic::lift(stacks, "classic").during(|| "take the overlay from its place".to_owned())?;
+    rustix::fs::unlinkat(stacks, "classic", rustix::fs::AtFlags::REMOVEDIR).during(|| "rmdir".to_owned())?;
+    Ok(tree)
 }
 
 /// What the kernel said about a file system's configuration.

@@ -3,6 +3,8 @@
 //! The mount is detached (`fsopen`, `fsmount`): it exists as long as the descriptor. Where one directory is the whole
 //! file system it is opened as it is.
 
+pub(crate) mod classic;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -90,7 +92,10 @@ impl View {
             move |error: Errno| refused(act, messages(context), error)
         };
         for lower in &plan.lowers {
-            set_dir(context.as_fd(), "lowerdir+", lower)?.map_err(failed("set lowerdir+ of"))?;
+            match set_dir(context.as_fd(), "lowerdir+", lower)? {
+                Err(error) if classic::is_unknown_option(error) => return Self::mount_classic(plan, mode),
+                set => set.map_err(failed("set lowerdir+ of"))?,
+            }
         }
         if let (Some(upper), Some(work)) = (&plan.upper, &plan.work) {
             set_dir(context.as_fd(), "upperdir", upper)?.map_err(failed("set upperdir of"))?;
@@ -118,6 +123,19 @@ impl View {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(&mount, ".", flags, Mode::empty()).map_err(failed("enter"))?;
         Ok(Self { root, _mount: Some(mount) })
+    }
+}
+
+impl View {
+    fn mount_classic(plan: &OverlayPlan, mode: StoreMode) -> Result<Self, OverlayError> {
+        let upper = plan.upper.as_deref().zip(plan.work.as_deref());
+        let refused = |error: Errno| OverlayError::Mount {
+            act: "mount".to_owned(),
+            lowers: plan.lowers.len(),
+            message: String::new(),
+            source: error.into(),
+        };
+        Ok(Self { root: classic::detached(&plan.lowers, upper, mode).map_err(refused)?, _mount: None })
     }
 }
 
