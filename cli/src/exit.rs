@@ -20,7 +20,7 @@ pub(crate) struct WithCode {
 
 impl WithCode {
     /// `error` ends the program with `code`.
-    pub(crate) fn new(code: i32, error: anyhow::Error) -> anyhow::Error {
+    pub(crate) fn wrap(code: i32, error: anyhow::Error) -> anyhow::Error {
         Self { code, error: Some(error) }.into()
     }
 }

@@ -59,7 +59,7 @@ fn report(args: &Build, mode: Mode, built: &Built) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(&metadata)?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let streams = args.outputs.iter().any(|output| pipeline::to_stdout(output));
+    let streams = args.outputs.iter().any(pipeline::to_stdout);
     if !streams {
         outln!("{}", image.id())?;
     }

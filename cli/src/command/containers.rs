@@ -22,7 +22,7 @@ pub(super) fn failure(error: ContainerError) -> anyhow::Error {
         },
         None => anyhow::Error::new(error),
     };
-    WithCode::new(code, error)
+    WithCode::wrap(code, error)
 }
 
 /// Does something with each of several containers; one that fails does not keep the others from it. Prints the name

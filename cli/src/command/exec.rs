@@ -13,7 +13,7 @@ pub(super) fn run(app: &App, args: Exec) -> anyhow::Result<i32> {
         bail!("the input device is not a terminal: leave -t out");
     }
     let containers = containers::all(app)?;
-    let not_there = |error| crate::exit::WithCode::new(crate::exit::FAILED, anyhow::Error::new(error));
+    let not_there = |error| crate::exit::WithCode::wrap(crate::exit::FAILED, anyhow::Error::new(error));
     let container = containers.find(&args.container).map_err(not_there)?;
     let options = ExecOptions {
         command: args.command,

@@ -19,7 +19,7 @@ pub(super) fn run(app: &App, args: &History) -> anyhow::Result<i32> {
             0
         } else {
             match layers.next() {
-                Some(layer) => store.layer(&layer.diff_id)?.map_or(layer.descriptor.size(), |info| info.bytes),
+                Some(layer) => store.layer(&layer.diff_id)?.map_or_else(|| layer.descriptor.size(), |info| info.bytes),
                 None => 0,
             }
         };

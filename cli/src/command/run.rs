@@ -20,7 +20,7 @@ use crate::ui::Mode;
 
 /// Any failure of ours is 125, so that the command's own codes stay its own.
 pub(super) fn run(app: &App, args: Run) -> anyhow::Result<i32> {
-    start(app, args).map_err(|error| if error.is::<WithCode>() { error } else { WithCode::new(NOT_STARTED, error) })
+    start(app, args).map_err(|error| if error.is::<WithCode>() { error } else { WithCode::wrap(NOT_STARTED, error) })
 }
 
 fn start(app: &App, args: Run) -> anyhow::Result<i32> {

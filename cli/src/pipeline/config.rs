@@ -66,7 +66,7 @@ fn with_history(
 ) -> ImageConfig {
     fit_to_base(&mut config.history, base);
     let last = config.history.iter().rev().find_map(|entry| entry.created.clone());
-    let mut created = epoch.or(last).or(config.created.take());
+    let mut created = epoch.or(last).or_else(|| config.created.take());
     let mut seen = base;
     for (mut entry, after) in entries {
         let after = after.unwrap_or(seen);

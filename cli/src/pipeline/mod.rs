@@ -283,7 +283,7 @@ pub(crate) fn tell_apart(requests: &mut [Request]) {
 }
 
 fn interrupted() -> anyhow::Error {
-    WithCode::new(INTERRUPTED, anyhow::anyhow!("interrupted: finished steps are kept"))
+    WithCode::wrap(INTERRUPTED, anyhow::anyhow!("interrupted: finished steps are kept"))
 }
 
 /// Text to graph. Base images are asked for as they become known: triggers of one may name others.

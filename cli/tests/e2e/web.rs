@@ -99,7 +99,7 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         let bare = path.split('?').next().unwrap_or_default();
         let file = state.files.as_ref().map(|dir| dir.join(bare.trim_start_matches('/')));
         let file = file.and_then(|path| std::fs::read(path).ok()).map(Page::new);
-        state.pages.get(&path).cloned().or(file).unwrap_or(Page { status: 404, ..Page::default() })
+        state.pages.get(&path).cloned().or(file).unwrap_or_else(|| Page { status: 404, ..Page::default() })
     };
     let (status, body) = if known(&page) { (304, &[][..]) } else { (page.status, &page.body[..]) };
     let mut head = format!("HTTP/1.1 {status} x\r\nConnection: close\r\n");
@@ -182,7 +182,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
         // SIGTERM lets `git` take its daemon along.
-        drop(nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).is_ok());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         drop(self.child.wait());
     }
 }
