@@ -65,7 +65,9 @@ fn index_entries(images: &[Named]) -> Vec<Descriptor> {
             entries.push(content.descriptor().clone());
         }
         for name in names {
-            let mut annotations = BTreeMap::from([(IMAGE_NAME.to_owned(), name.to_string())]);
+            let own = content.descriptor().annotations().iter().flatten();
+            let mut annotations: BTreeMap<String, String> = own.map(|(k, v)| (k.clone(), v.clone())).collect();
+            annotations.insert(IMAGE_NAME.to_owned(), name.to_string());
             if let Some(tag) = name.tag() {
                 annotations.insert(REF_NAME.to_owned(), tag.to_owned());
             }

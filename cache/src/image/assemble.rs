@@ -25,6 +25,9 @@ use crate::store::{Store, lock};
 pub struct AssembleOptions {
     /// Of layers that are made here.
     pub compression: Compression,
+    /// Whether layers that came from elsewhere in another compression are compressed anew too. Their blobs must be in
+    /// the store.
+    pub force: bool,
     /// Docker's schema 2 instead of OCI media types.
     pub docker_media_types: bool,
     /// Of the manifest.
@@ -57,9 +60,9 @@ pub fn assemble(
     events: &Events,
 ) -> Result<Image, ImageError> {
     let blobs = match options.blobs {
-        Blobs::Written => layer_blobs(store, layers, options.compression, events)?,
+        Blobs::Written => layer_blobs(store, layers, options, events)?,
         Blobs::Deferred => {
-            let blob = |diff_id| described(store, diff_id, options.compression, events);
+            let blob = |diff_id| described(store, diff_id, options, events);
             layers.iter().map(blob).collect::<Result<_, _>>()?
         }
     };
@@ -84,7 +87,7 @@ pub fn written(store: &Store, image: &Image, options: &AssembleOptions, events: 
         return Ok(image.clone());
     }
     let layers: Vec<Digest> = image.diff_ids().collect();
-    wrap(store, &layer_blobs(store, &layers, options.compression, events)?, image.raw_config.clone(), options)
+    wrap(store, &layer_blobs(store, &layers, options, events)?, image.raw_config.clone(), options)
 }
 
 /// Writes the manifest over a config and layer blobs.
@@ -122,7 +125,7 @@ fn wrap(
 fn layer_blobs(
     store: &Store,
     layers: &[Digest],
-    compression: Compression,
+    options: &AssembleOptions,
     events: &Events,
 ) -> Result<Vec<Descriptor>, ImageError> {
     let distinct: Vec<Digest> = layers.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
@@ -132,7 +135,7 @@ fn layer_blobs(
     // Threads of their own, not rayon's: each waits for the pool, which compresses its blocks.
     let work = || {
         while let Some(diff_id) = distinct.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match layer_blob(store, diff_id, compression, events) {
+            match layer_blob(store, diff_id, options, events) {
                 Ok(blob) => drop(lock(&done).insert(*diff_id, blob)),
                 Err(error) => {
                     next.store(distinct.len(), Ordering::Relaxed);
@@ -159,7 +162,7 @@ fn layer_blobs(
 fn described(
     store: &Store,
     diff_id: &Digest,
-    compression: Compression,
+    options: &AssembleOptions,
     events: &Events,
 ) -> Result<Descriptor, ImageError> {
     if let Some(layer) = store.layer(diff_id)?
@@ -168,15 +171,16 @@ fn described(
     {
         return Ok(manifest::descriptor(&Compression::Uncompressed.media_type(false), *diff_id, layer.tar_size)?);
     }
-    layer_blob(store, diff_id, compression, events)
+    layer_blob(store, diff_id, options, events)
 }
 
 fn layer_blob(
     store: &Store,
     diff_id: &Digest,
-    compression: Compression,
+    options: &AssembleOptions,
     events: &Events,
 ) -> Result<Descriptor, ImageError> {
+    let compression = options.compression;
     let known = store.layer_blobs(diff_id)?;
     let key = compression.key();
     for blob in known.iter().filter(|blob| blob.made_by.as_ref() == Some(&key)) {
@@ -185,6 +189,19 @@ fn layer_blob(
         }
     }
     let received = || known.iter().filter(|blob| blob.made_by.is_none());
+    if options.force && received().next().is_some() {
+        let wanted = |blob: &&KnownBlob| compression_of(&blob.descriptor) == compression.to_string();
+        for blob in received().filter(wanted) {
+            if !blob.origins.is_empty() || is_here(store, blob)? {
+                return Ok(blob.descriptor.clone());
+            }
+        }
+        for blob in received() {
+            if is_here(store, blob)? {
+                return make_blob(store, diff_id, Some(blob), compression, events);
+            }
+        }
+    }
     for blob in received().filter(|blob| is_compressed(&blob.descriptor)) {
         if !blob.origins.is_empty() || is_here(store, blob)? {
             return Ok(blob.descriptor.clone());
@@ -209,21 +226,31 @@ fn is_here(store: &Store, blob: &KnownBlob) -> Result<bool, ImageError> {
     Ok(size == Some(blob.descriptor.size()))
 }
 
+/// The name of the compression that a media type tells.
+fn compression_of(descriptor: &Descriptor) -> &'static str {
+    let media_type = descriptor.media_type().as_ref();
+    match () {
+        () if media_type.ends_with("gzip") => "gzip",
+        () if media_type.ends_with("zstd") => "zstd",
+        () => "uncompressed",
+    }
+}
+
 fn is_compressed(descriptor: &Descriptor) -> bool {
     let media_type = descriptor.media_type().as_ref();
     ["gzip", "zstd"].iter().any(|kind| media_type.ends_with(kind))
 }
 
-/// Compresses a layer, from an uncompressed blob where it came in one, from its directory else.
+/// Compresses a layer, from the blob it came in where there is one, from its directory else.
 fn make_blob(
     store: &Store,
     diff_id: &Digest,
-    uncompressed: Option<&KnownBlob>,
+    received: Option<&KnownBlob>,
     compression: Compression,
     events: &Events,
 ) -> Result<Descriptor, ImageError> {
     let total = store.layer(diff_id)?.map(|layer| layer.tar_size);
-    if uncompressed.is_none() && total.is_none() {
+    if received.is_none() && total.is_none() {
         return Err(ImageError::LayerMissing { diff_id: *diff_id });
     }
     let failed = |source| ImageError::Compress { diff_id: *diff_id, source };
@@ -231,10 +258,11 @@ fn make_blob(
     let report = Report { id: diff_id.to_string(), done: 0, reported: 0, total, events };
     let compressor = compression.writer(output).map_err(failed)?;
     let mut input = Sha256Stream::new(Reporting { inner: compressor, report });
-    match uncompressed {
+    match received {
         Some(blob) => {
-            let mut file = store.content().open(&manifest::digest_of(&blob.descriptor)?)?;
-            copy(&mut file, &mut input).map_err(failed)?;
+            let file = store.content().open(&manifest::digest_of(&blob.descriptor)?)?;
+            let mut tar = crate::layer::decompress(file).map_err(failed)?;
+            copy(&mut tar, &mut input).map_err(failed)?;
         }
         None => match store.write_tar(diff_id, &mut input) {
             Err(LayerError::Foreign { diff_id }) => return Err(ImageError::NotReproducible { diff_id }),

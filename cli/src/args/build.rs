@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ByteSize, Cpus, KeyValue, Output, Ulimit};
+use super::{ByteSize, Called, Cpus, KeyValue, Output, Ulimit};
 use crate::ui::Mode;
 
 /// Flags of `lap build`.
@@ -33,6 +33,10 @@ pub(crate) struct Build {
     /// A named context: a directory
     #[arg(long = "build-context", value_name = "NAME=DIR")]
     pub(crate) build_contexts: Vec<KeyValue>,
+
+    /// Annotation for the image: [manifest|index|manifest-descriptor|index-descriptor[PLATFORM]:]NAME=VALUE
+    #[arg(long = "annotation", value_name = "[LEVEL:]NAME=VALUE")]
+    pub(crate) annotations: Vec<String>,
 
     /// Label for the image
     #[arg(long = "label", value_name = "NAME=VALUE")]
@@ -151,7 +155,33 @@ pub(crate) struct Build {
     #[arg(long)]
     pub(crate) check: bool,
 
+    /// Answer a question about the Dockerfile and do not build: check, outline or targets, perhaps with ,format=json
+    #[arg(long, value_name = "QUESTION", conflicts_with = "check")]
+    pub(crate) call: Option<Called>,
+
     /// Print the graph of steps and do not build
-    #[arg(long, value_name = "FORM", value_parser = ["json", "dot"])]
+    #[arg(long, value_name = "FORM", value_parser = ["json", "dot", "svg"])]
     pub(crate) print: Option<String>,
+}
+
+/// Flags of `lap check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// How findings are told
+    #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
+    pub(crate) format: FindingsForm,
+
+    #[command(flatten)]
+    pub(crate) build: Build,
+}
+
+/// How findings are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum FindingsForm {
+    /// For people.
+    Text,
+    /// As BuildKit's JSON.
+    Json,
+    /// SARIF 2.1.0, which code hosts read.
+    Sarif,
 }

@@ -1,5 +1,6 @@
 //! Words in: what was typed, one file a group of commands. The doc comments are the help texts.
 
+mod annotation;
 mod attest;
 mod build;
 mod container;
@@ -10,11 +11,12 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use annotation::{Annotation, Level};
 pub(crate) use attest::Attestations;
-pub(crate) use build::Build;
+pub(crate) use build::{Build, Check, FindingsForm};
 pub(crate) use container::{Exec, Kill, Logs, Ps, Remove, Run, Stop};
 pub(crate) use image::{History, Images, Import, Inspect, Load, Pull, Push, RemoveImages, Save, Tag};
-pub(crate) use values::{ByteSize, Cpus, KeyValue, Output, OutputKind, Ulimit, Volume, fields};
+pub(crate) use values::{ByteSize, Call, Called, Cpus, KeyValue, Output, OutputKind, Ulimit, Volume, fields};
 
 /// Builds container images from Dockerfiles and runs them, without a daemon
 #[derive(Debug, Parser)]
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     /// Build an image from a Dockerfile
     #[command(visible_alias = "b")]
     Build(Box<Build>),
+    /// Check a Dockerfile without building it
+    Check(Box<Check>),
     /// Run a command in a new container
     Run(Box<Run>),
     /// Run a command in a running container

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::Annotation;
+
 /// `NAME=VALUE`; without a value, the environment's is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyValue {
@@ -166,9 +168,9 @@ pub(crate) struct Output {
     pub(crate) rewrite_timestamp: bool,
     /// Docker's media types instead of OCI's.
     pub(crate) docker_types: Option<bool>,
-    pub(crate) annotations: Vec<(String, String)>,
     /// Stands before the names of attestation files.
     pub(crate) attestation_prefix: String,
+    pub(crate) annotations: Vec<Annotation>,
 }
 
 impl Output {
@@ -245,8 +247,8 @@ impl FromStr for Output {
                 "unpack" | "store" => {
                     truth()?;
                 }
-                other => match other.strip_prefix("annotation.") {
-                    Some(name) => output.annotations.push((name.to_owned(), text)),
+                other => match Annotation::of_output(other, &text) {
+                    Some(annotation) => output.annotations.push(annotation?),
                     None => return Err(format!("unknown option {other:?} of type={}", value_of(&fields))),
                 },
             }
@@ -285,11 +287,46 @@ pub(crate) fn fields(text: &str) -> Result<Vec<(String, Option<String>)>, String
     fields
         .into_iter()
         .map(|field| match field.split_once('=') {
+            // Names of annotations have their own case.
+            Some((key, value)) if key.starts_with("annotation") => Ok((key.to_owned(), Some(value.to_owned()))),
             Some((key, value)) => Ok((key.trim().to_ascii_lowercase(), Some(value.to_owned()))),
             None if field.is_empty() => Err(format!("an empty field in {text:?}")),
             None => Ok((field, None)),
         })
         .collect()
+}
+
+/// What `--call` asks, other than to build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    Check { json: bool },
+    Outline { json: bool },
+    Targets { json: bool },
+}
+
+/// `build`, or what is asked instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Called(pub(crate) Option<Call>);
+
+impl FromStr for Called {
+    type Err = String;
+
+    /// Reads `check`, `outline`, `targets` or `build`, perhaps with `,format=json`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, option) = text.split_once(',').unwrap_or((text, ""));
+        let json = match option {
+            "" | "format=text" => false,
+            "format=json" => true,
+            other => return Err(format!("unknown option {other:?}: known are format=text and format=json")),
+        };
+        Ok(Self(match name {
+            "build" => None,
+            "check" | "lint" => Some(Call::Check { json }),
+            "outline" => Some(Call::Outline { json }),
+            "targets" => Some(Call::Targets { json }),
+            other => return Err(format!("unknown call {other:?}: known are build, check, outline and targets")),
+        }))
+    }
 }
 
 #[cfg(test)]

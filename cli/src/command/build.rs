@@ -9,9 +9,8 @@ use lap_solver::graph::{Network, Source};
 use lap_solver::platform::Platform;
 use serde_json::json;
 
-use crate::args::{Attestations, Build, KeyValue};
+use crate::args::{Annotation, Attestations, Build, Call, KeyValue};
 use crate::command::App;
-use crate::exit::FAILED;
 use crate::pipeline::{self, Built, Request};
 use crate::settings::{Settings, variable};
 use crate::ui::error::Hint as _;
@@ -22,16 +21,21 @@ const DOCKERFILE_LIMIT: u64 = 16 << 20;
 
 pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
     let mut request = request(&app.settings, &args)?;
-    if args.check {
-        request.options.all_stages = true;
-        return Ok(if pipeline::check(app, &request)? { 0 } else { FAILED });
+    let called = args.call.and_then(|called| called.0);
+    if let Some(call) = called.or(args.check.then_some(Call::Check { json: false })) {
+        return super::call::answer(app, request, &call);
     }
     let mode = mode(&app.settings, &args)?;
     let screen = Screen::start(mode, app.settings.color);
     if let Some(form) = &args.print {
         let graph = pipeline::graph(app, &request, &screen)?;
         screen.finish();
-        outln!("{}", if form == "dot" { graph.to_dot() } else { serde_json::to_string_pretty(&graph)? })?;
+        let printed = match form.as_str() {
+            "dot" => graph.to_dot(),
+            "svg" => graph.to_svg(),
+            _ => serde_json::to_string_pretty(&graph)?,
+        };
+        outln!("{}", printed.trim_end())?;
         return Ok(0);
     }
     pipeline::settle_epoch(&mut request)?;
@@ -85,7 +89,7 @@ fn mode(settings: &Settings, args: &Build) -> anyhow::Result<Mode> {
 }
 
 /// What the flags mean.
-fn request(settings: &Settings, args: &Build) -> anyhow::Result<Request> {
+pub(super) fn request(settings: &Settings, args: &Build) -> anyhow::Result<Request> {
     let names = args.tags.iter().map(|name| crate::image::reference(name)).collect::<Result<_, _>>()?;
     let context = &args.context;
     let is_directory = std::fs::metadata(context)
@@ -172,6 +176,10 @@ fn request(settings: &Settings, args: &Build) -> anyhow::Result<Request> {
             .collect(),
         shm_size: args.shm_size.map(|size| size.0),
         cgroup_parent: args.cgroup_parent.clone(),
+        annotations: {
+            let annotations = args.annotations.iter().map(|text| Annotation::of_flag(text).map_err(anyhow::Error::msg));
+            annotations.collect::<Result<Vec<_>, _>>().context("--annotation")?.concat()
+        },
         reproducible: args.reproducible,
         epoch: None,
         attestations: Attestations::read(&args.attest, args.provenance.as_deref(), args.sbom.as_deref())

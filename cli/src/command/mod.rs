@@ -1,6 +1,7 @@
 //! One command, one file: flags in, a result and an exit code out.
 
 mod build;
+mod call;
 mod containers;
 pub(crate) mod dockerfile;
 mod exec;
@@ -54,6 +55,7 @@ impl App {
 pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
     match command {
         Command::Build(args) => build::run(app, *args),
+        Command::Check(args) => call::run(app, &args),
         Command::Run(args) => run::run(app, *args),
         Command::Exec(args) => exec::run(app, args),
         Command::Ps(args) => ps::run(app, &args),

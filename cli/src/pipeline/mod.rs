@@ -21,14 +21,16 @@ use lap_executor::network::Network;
 use lap_executor::sandbox::{Limits, Rlimit};
 use lap_executor::source::local::LocalSource;
 use lap_executor::worker::{BuildWorker, Options as WorkerOptions, Output as StepOutput, Uplink};
+use lap_frontend::outline::Outline;
 use lap_frontend::{Diagnostic, Lowered, NamedContext, Severity, TargetContext};
 use lap_solver::drive::{Limits as DriveLimits, Solution, SolveError, solve};
 use lap_solver::event::{Event, Events};
 use lap_solver::graph::{Builder, Graph, Metadata, Op, Source, VertexId};
 use lap_solver::intent::ImageIntent;
 use lap_solver::pattern::Matcher;
+use lap_solver::platform::Platform;
 
-use crate::args::{Attestations, KeyValue, Output};
+use crate::args::{Annotation, Attestations, KeyValue, Level, Output};
 use crate::command::App;
 use crate::exit::{INTERRUPTED, WithCode};
 use crate::signal::Interrupt;
@@ -65,6 +67,8 @@ pub(crate) struct Request {
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) shm_size: Option<u64>,
     pub(crate) cgroup_parent: Option<String>,
+    /// Of every image that is written out or kept.
+    pub(crate) annotations: Vec<Annotation>,
     /// Whether layers made here get times that do not depend on when they were made.
     pub(crate) reproducible: bool,
     /// The time, since 1970, that the build pretends it is; see [`settle_epoch`].
@@ -75,6 +79,23 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// What is attached at a level to the image of a platform, of `--annotation` and of an output.
+    fn annotations(&self, output: Option<&Output>, level: Level, platform: &Platform) -> BTreeMap<String, String> {
+        let of_output = output.into_iter().flat_map(|output| &output.annotations);
+        let all = self.annotations.iter().chain(of_output);
+        let wanted = all.filter(|annotation| {
+            annotation.level == level && annotation.platform.as_ref().is_none_or(|own| own == platform)
+        });
+        wanted.map(|annotation| (annotation.key.clone(), annotation.value.clone())).collect()
+    }
+
+    /// Whether anything is attached to an index.
+    fn index_annotations(&self, output: Option<&Output>) -> bool {
+        let of_output = output.into_iter().flat_map(|output| &output.annotations);
+        let mut all = self.annotations.iter().chain(of_output);
+        all.any(|annotation| matches!(annotation.level, Level::Index | Level::IndexDescriptor))
+    }
+
     /// Whether any result has other times than the steps made.
     fn rewrites_times(&self) -> bool {
         self.reproducible || self.outputs.iter().any(|output| output.rewrite_timestamp)
@@ -95,25 +116,34 @@ fn refuse(request: &Request, findings: &[Diagnostic], color: bool) -> anyhow::Er
     let errors: Vec<&Diagnostic> = findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
     let shown = errors.iter().map(|finding| crate::ui::diagnostic::render(finding, source.text(), color)).collect();
     let line = errors.first().map_or_else(String::new, |finding| format!("failed to solve: {}", finding.text()));
-    Shown { shown, line }.into()
+    Shown { shown, line, findings: findings.to_vec() }.into()
 }
 
-/// Checks a Dockerfile; prints what it finds. Returns whether all is well.
-pub(crate) fn check(app: &App, request: &Request) -> anyhow::Result<bool> {
-    let source = lap_frontend::source::Source::new(&request.file_name, &request.text);
-    let findings = crate::registry::block_on(async {
+/// What is known of a Dockerfile without building it.
+pub(crate) struct Analysis {
+    pub(crate) warnings: Vec<Diagnostic>,
+    pub(crate) outline: Outline,
+}
+
+/// Checks a Dockerfile.
+///
+/// # Errors
+/// Faults that stop a build, as [`Shown`]; base images that cannot be had.
+pub(crate) fn analyse(app: &App, request: &Request) -> anyhow::Result<Analysis> {
+    crate::registry::block_on(async {
         let mut resolver = Resolver::new(app, request, Events::none())?;
-        Ok(lower(app, request, &request.options, &mut resolver).await?.warnings)
-    })?;
-    for finding in &findings {
-        outln!("{}", crate::ui::diagnostic::render(finding, source.text(), app.settings.color))?;
+        let lowered = lower(app, request, &request.options, &mut resolver).await?;
+        Ok(Analysis { warnings: lowered.warnings, outline: lowered.outline })
+    })
+}
+
+/// The stages of a Dockerfile.
+pub(crate) fn targets(app: &App, request: &Request) -> anyhow::Result<Vec<lap_frontend::Target>> {
+    let parsed = lap_frontend::parse(&request.file_name, &request.text);
+    if parsed.diagnostics.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(refuse(request, &parsed.diagnostics, app.settings.color));
     }
-    match findings.len() {
-        0 => outln!("Check complete, no warnings found.")?,
-        1 => outln!("Check complete, 1 warning has been found!")?,
-        count => outln!("Check complete, {count} warnings have been found!")?,
-    }
-    Ok(findings.is_empty())
+    Ok(lap_frontend::targets(&parsed.dockerfile))
 }
 
 /// The graph of a build, without running it.
@@ -396,7 +426,8 @@ async fn finish(
         _ => made.clone(),
     };
     let layers = if request.reproducible { rewritten.clone() } else { made };
-    let deferred = AssembleOptions { blobs: Blobs::Deferred, ..AssembleOptions::default() };
+    let annotations = request.annotations(None, Level::Manifest, &intent.platform);
+    let deferred = AssembleOptions { blobs: Blobs::Deferred, annotations, ..AssembleOptions::default() };
     let image = assemble(store, &layers, config.clone(), &deferred, events).context("cannot put the image together")?;
     let attester = Attester { store, request, graph, intent, solution, resolver };
 
@@ -407,6 +438,7 @@ async fn finish(
         rewritten: &rewritten,
         config: &config,
         attester: &attester,
+        platform: &intent.platform,
         worker,
         resolver,
         events,

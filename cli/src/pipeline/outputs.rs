@@ -10,6 +10,7 @@ use lap_cache::digest::Digest;
 use lap_cache::export::{Named, docker_archive, local_dir_with, oci_dir, oci_tar, rootfs_tar_with};
 use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
 use lap_cache::image::compress::Compression;
+use lap_cache::image::manifest::annotated;
 use lap_cache::image::{Artifact, Image, Reference};
 use lap_cache::layer::Owner;
 use lap_cache::snapshot::Snapshot;
@@ -17,11 +18,12 @@ use lap_executor::grant::Secret;
 use lap_executor::worker::BuildWorker;
 use lap_solver::event::Events;
 use lap_solver::image::ImageConfig;
+use lap_solver::platform::Platform;
 
 use super::Request;
 use super::attest::Attester;
 use super::bases::Resolver;
-use crate::args::{Output, OutputKind, fields};
+use crate::args::{Level, Output, OutputKind, fields};
 use crate::command::App;
 use crate::settings::variable;
 
@@ -42,6 +44,7 @@ pub(super) struct Outputs<'a> {
     pub(super) rewritten: &'a [Digest],
     pub(super) config: &'a ImageConfig,
     pub(super) attester: &'a Attester<'a>,
+    pub(super) platform: &'a Platform,
     pub(super) worker: &'a Arc<BuildWorker>,
     pub(super) resolver: &'a Resolver<'a>,
     pub(super) events: &'a Events,
@@ -100,16 +103,32 @@ impl Outputs<'_> {
         if let Some(level) = output.level {
             compression = compression.at_level(level);
         }
-        let options = AssembleOptions {
+        let annotations = |level| self.request.annotations(Some(output), level, self.platform);
+        if self.request.index_annotations(Some(output)) {
+            bail!("annotations of an index need several platforms: this image has no index");
+        }
+        let mut options = AssembleOptions {
             compression,
+            force: false,
             docker_media_types: output.docker_types.unwrap_or(output.kind == OutputKind::Docker),
-            annotations: output.annotations.iter().cloned().collect(),
+            annotations: annotations(Level::Manifest),
             blobs: Blobs::Written,
         };
+        let mut image = self.assembled(output, &options).await?;
+        if output.force_compression {
+            // What is compressed anew must be here, which it is now.
+            options.force = true;
+            image = self.assembled(output, &options).await?;
+        }
+        image.descriptor = annotated(image.descriptor, &annotations(Level::ManifestDescriptor));
+        Ok(image)
+    }
+
+    async fn assembled(&self, output: &Output, options: &AssembleOptions) -> anyhow::Result<Image> {
         let store = self.app.store()?;
         let (layers, config, events) = (self.layers_for(output).to_vec(), self.config.clone(), self.events.clone());
         let work = {
-            let store = store.clone();
+            let (store, options) = (store.clone(), options.clone());
             move || assemble(&store, &layers, config, &options, &events)
         };
         let image = tokio::task::spawn_blocking(work).await?.context("cannot put the image together")?;

@@ -43,6 +43,8 @@ impl<T, E: Into<Error>> Hint<T> for Result<T, E> {
 pub(crate) struct Shown {
     pub(crate) shown: String,
     pub(crate) line: String,
+    /// What was rendered.
+    pub(crate) findings: Vec<lap_frontend::Diagnostic>,
 }
 
 impl std::fmt::Display for Shown {

@@ -6,6 +6,7 @@
 pub(crate) mod diagnostic;
 pub(crate) mod error;
 mod fancy;
+pub(crate) mod findings;
 mod model;
 mod plain;
 mod rawjson;

@@ -6,6 +6,7 @@
 
 mod build;
 mod cache;
+mod calls;
 mod containers;
 mod contexts;
 mod errors;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Graph, Op, Source};
+use super::{Graph, Op, Source, Vertex};
 
 impl Graph {
     /// Graphviz text: a box a step, an arrow from each input.
@@ -10,9 +10,8 @@ impl Graph {
     pub fn to_dot(&self) -> String {
         let mut out = String::from("digraph build {\n  rankdir=BT;\n  node [shape=box];\n");
         for (index, vertex) in self.vertices().iter().enumerate() {
-            let label = if vertex.metadata.name.is_empty() { kind(&vertex.op) } else { &vertex.metadata.name };
             // Writing to a String cannot fail.
-            let _ = writeln!(out, "  v{index} [label={label:?}];");
+            let _ = writeln!(out, "  v{index} [label={:?}];", label(vertex));
             for input in &vertex.inputs {
                 let _ = writeln!(out, "  v{} -> v{index};", input.0);
             }
@@ -20,6 +19,11 @@ impl Graph {
         out.push_str("}\n");
         out
     }
+}
+
+/// What a step is called.
+pub(super) fn label(vertex: &Vertex) -> &str {
+    if vertex.metadata.name.is_empty() { kind(&vertex.op) } else { &vertex.metadata.name }
 }
 
 const fn kind(op: &Op) -> &'static str {

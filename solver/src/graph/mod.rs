@@ -2,6 +2,7 @@
 
 mod dump;
 mod op;
+mod svg;
 
 use std::collections::HashMap;
 
