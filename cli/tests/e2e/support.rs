@@ -104,6 +104,18 @@ pub(crate) fn busybox() -> &'static Path {
     })
 }
 
+/// The Debian base image's tar; slow to make, so it is kept between runs.
+pub(crate) fn debian() -> &'static Path {
+    static TAR: OnceLock<PathBuf> = OnceLock::new();
+    TAR.get_or_init(|| {
+        let tar = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian.tar");
+        if !tar.is_file() {
+            run(repository().join("testdata/bases/make.sh"), &["debian".as_ref(), tar.as_os_str()]).ok();
+        }
+        tar
+    })
+}
+
 /// `lap` with a store and a directory of its own; both go with it.
 pub(crate) struct Lap {
     pub(crate) dir: tempfile::TempDir,
