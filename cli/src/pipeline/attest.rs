@@ -15,7 +15,7 @@ use lap_executor::worker::Output as StepOutput;
 use lap_frontend::NamedContext;
 use lap_solver::digest::Key;
 use lap_solver::drive::Solution;
-use lap_solver::graph::{Graph, Source};
+use lap_solver::graph::{Graph, Op, Source, VertexId};
 use lap_solver::intent::ImageIntent;
 use lap_solver::platform::Platform;
 use lap_solver::provenance::{self, Facts, Resolved};
@@ -35,6 +35,8 @@ pub(super) struct Attester<'a> {
     pub(super) intent: &'a ImageIntent,
     pub(super) solution: &'a Solution<StepOutput>,
     pub(super) resolver: &'a Resolver<'a>,
+    /// By URL and ref.
+    pub(super) commits: BTreeMap<(String, String), String>,
 }
 
 impl Attester<'_> {
@@ -122,7 +124,11 @@ impl Attester<'_> {
             labels: &options.labels,
             parameters: parameters(options),
             locals: locals(options),
-            resolved: Resolved { images: self.resolver.digests(), ..Resolved::default() },
+            resolved: Resolved {
+                images: self.resolver.digests(),
+                commits: self.commits.clone(),
+                files: self.downloads(),
+            },
             layers: image.map(|image| self.layers(image)).unwrap_or_default(),
             builder_platform: Platform::host(),
             builder_id: asked.builder_id.clone(),
@@ -135,8 +141,19 @@ impl Attester<'_> {
         Some(Predicate { kind: provenance::PREDICATE_TYPE.to_owned(), content })
     }
 
+    /// Digests of the files that were fetched, by URL: each is the one file of its step's result.
+    fn downloads(&self) -> BTreeMap<String, String> {
+        let of = |(id, output): (&VertexId, &StepOutput)| {
+            let Op::Source(Source::Http { url, .. }) = &self.graph.vertex(*id).op else { return None };
+            let files = file_digests(self.store, &output.snapshot()?.diff_ids()).ok()?;
+            let [(_, digest)] = files.as_slice() else { return None };
+            Some((url.clone(), digest.to_string()))
+        };
+        self.solution.outputs.iter().filter_map(of).collect()
+    }
+
     /// The image's layers after each step, for those steps whose layers are all in the image.
-    fn layers(&self, image: &Image) -> BTreeMap<lap_solver::graph::VertexId, Vec<Value>> {
+    fn layers(&self, image: &Image) -> BTreeMap<VertexId, Vec<Value>> {
         let of: BTreeMap<Digest, Value> = image
             .layers
             .iter()

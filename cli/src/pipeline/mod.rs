@@ -20,7 +20,7 @@ use lap_executor::grant::Grants;
 use lap_executor::network::Network;
 use lap_executor::sandbox::{Limits, Rlimit};
 use lap_executor::source::local::LocalSource;
-use lap_executor::worker::{BuildWorker, Options as WorkerOptions, Output as StepOutput, Uplink};
+use lap_executor::worker::{BuildWorker, Commits, Options as WorkerOptions, Output as StepOutput, Uplink};
 use lap_frontend::outline::Outline;
 use lap_frontend::{Diagnostic, Lowered, NamedContext, Severity, TargetContext};
 use lap_solver::drive::{Limits as DriveLimits, Solution, SolveError, solve};
@@ -194,9 +194,11 @@ pub(crate) fn build_all(app: &App, jobs: &[Job<'_>], screen: &Screen) -> anyhow:
         let requests: Vec<&Request> = jobs.iter().map(|job| job.request).collect();
         let contexts = contexts(&requests)?;
         let uplink = uplink(app, &graph, &events)?;
+        let commits = Commits::default();
         let crew = Crew::new(&requests, merged.owners, |request| {
             let mut options = worker_options(app, request, &resolver, &events)?;
             (options.contexts, options.uplink) = (contexts.clone(), uplink.clone());
+            options.commits = commits.clone();
             Ok(BuildWorker::new(options))
         })?;
 
@@ -429,7 +431,7 @@ async fn finish(
     let annotations = request.annotations(None, Level::Manifest, &intent.platform);
     let deferred = AssembleOptions { blobs: Blobs::Deferred, annotations, ..AssembleOptions::default() };
     let image = assemble(store, &layers, config.clone(), &deferred, events).context("cannot put the image together")?;
-    let attester = Attester { store, request, graph, intent, solution, resolver };
+    let attester = Attester { store, request, graph, intent, solution, resolver, commits: worker.commits() };
 
     let outputs = outputs::Outputs {
         app,

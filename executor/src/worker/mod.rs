@@ -65,6 +65,23 @@ pub enum Uplink {
     None,
 }
 
+/// The commits that git sources turned out to be, by URL and ref (empty for HEAD). Clones share what they know.
+#[derive(Debug, Clone, Default)]
+pub struct Commits(Arc<Mutex<BTreeMap<(String, String), String>>>);
+
+impl Commits {
+    /// All that are known so far.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<(String, String), String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, url: &str, reference: Option<&str>, commit: &str) {
+        let key = (url.to_owned(), reference.unwrap_or_default().to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, commit.to_owned());
+    }
+}
+
 /// What a build is made with.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -92,6 +109,8 @@ pub struct Options {
     pub shm_size: Option<u64>,
     /// Parent of the commands' control groups.
     pub cgroup_parent: Option<String>,
+    /// Where commits are noted; the same for all workers of one build.
+    pub commits: Commits,
     /// Whoever wants to know.
     pub events: Events,
 }
@@ -113,6 +132,7 @@ impl Options {
             rlimits: Vec::new(),
             shm_size: None,
             cgroup_parent: None,
+            commits: Commits::default(),
             events: Events::none(),
         }
     }
@@ -152,6 +172,12 @@ impl BuildWorker {
         let _one_at_a_time = self.fetching.lock().await;
         let options = &self.options;
         Ok(options.registry.ensure_layers(&snapshot.diff_ids(), &options.store, &options.events).await?)
+    }
+
+    /// The commits that git sources of the whole build turned out to be, so far.
+    #[must_use]
+    pub fn commits(&self) -> BTreeMap<(String, String), String> {
+        self.options.commits.all()
     }
 
     pub(crate) const fn store(&self) -> &Store {
@@ -199,7 +225,9 @@ impl BuildWorker {
                     checksum: checksum.clone(),
                     submodules: !skip_submodules,
                 };
-                Ok(Output::Layers(git::fetch(&self.remote(), &wanted).await.map_err(Box::new)?.snapshot))
+                let found = git::fetch(&self.remote(), &wanted).await.map_err(Box::new)?;
+                self.options.commits.note(url, reference.as_deref(), &found.commit);
+                Ok(Output::Layers(found.snapshot))
             }
         }
     }
