@@ -4,6 +4,8 @@
 //! limit, links are looked up among the archive's own names and never on disk (CVE-2014-9356, CVE-2023-25153). What
 //! a load has stored and no image needs is removed at its end.
 
+mod layout;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::Mutex;
@@ -22,6 +24,8 @@ use crate::image::{Compression, Image, ImageError, Reference, may_pass_later, pl
 use crate::layer::{self, LayerError, decompress};
 use crate::names::{IMAGE_NAME, REF_NAME};
 use crate::store::{Store, lock};
+
+pub use layout::load_layout;
 
 /// Entries of an archive of images.
 const ENTRY_LIMIT: u64 = 100_000;

@@ -363,6 +363,19 @@ pub(crate) fn git_source(git: GitReference, keep_git_dir: Option<bool>, checksum
     }
 }
 
+/// The source that an address of a named context stands for; nothing where it is none.
+///
+/// `known_git` says that an HTTP URL without `.git` is a repository all the same.
+///
+/// # Errors
+/// Where it names a repository in a way that cannot be carried out.
+pub fn remote_source(address: &str, known_git: bool) -> Result<Option<Source>, git::GitError> {
+    match git::parse(address, known_git)? {
+        Some(git) => Ok(Some(git_source(git, None, None))),
+        None => Ok(is_http(address).then(|| http_source(address, None))),
+    }
+}
+
 /// The source of a URL.
 pub(crate) fn http_source(url: &str, checksum: Option<String>) -> Source {
     Source::Http { url: url.to_owned(), checksum, filename: file_name(url) }

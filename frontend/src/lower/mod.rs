@@ -25,6 +25,7 @@ use crate::stage::{Base, Stages};
 use crate::suggest;
 use crate::syntax::{Command, Instruction};
 use crate::word::{Lexer, Lookup};
+pub use copy::remote_source;
 pub(crate) use copy::{git_source, http_source};
 use state::State;
 
