@@ -10,7 +10,7 @@ use crate::ui::Mode;
 /// Flags of `lap build`.
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// Directory of the build context
+    /// The build context: a directory, `-` for a tar or Dockerfile on standard input, a git or an http(s) URL
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: PathBuf,
 
@@ -18,7 +18,7 @@ pub(crate) struct Build {
     #[arg(short = 't', long = "tag", value_name = "NAME[:TAG]")]
     pub(crate) tags: Vec<String>,
 
-    /// The Dockerfile; `-` reads standard input [default: CONTEXT/Dockerfile]
+    /// The Dockerfile; `-` reads standard input, a URL fetches it [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
@@ -30,8 +30,8 @@ pub(crate) struct Build {
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(crate) build_args: Vec<KeyValue>,
 
-    /// A named context: a directory
-    #[arg(long = "build-context", value_name = "NAME=DIR")]
+    /// A named context: a directory, docker-image://, oci-layout://, a git or an http(s) URL
+    #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) build_contexts: Vec<KeyValue>,
 
     /// Annotation for the image: [manifest|index|manifest-descriptor|index-descriptor[PLATFORM]:]NAME=VALUE

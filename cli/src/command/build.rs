@@ -1,26 +1,20 @@
 //! `lap build`: flags to a request, the pipeline, and what is said at the end.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context as _, bail};
 use lap_executor::sandbox::{Limits, Rlimit};
-use lap_frontend::NamedContext;
-use lap_solver::graph::{Network, Source};
+use lap_solver::graph::Network;
 use lap_solver::platform::Platform;
 use serde_json::json;
 
 use crate::args::{Annotation, Attestations, Build, Call, KeyValue};
 use crate::command::App;
+use crate::pipeline::context::{Context, Opener, keeps_git_dir};
 use crate::pipeline::{self, Built, Request};
 use crate::settings::{Settings, variable};
-use crate::ui::error::Hint as _;
 use crate::ui::{Mode, Screen};
 
-/// Largest Dockerfile that is read.
-const DOCKERFILE_LIMIT: u64 = 16 << 20;
-
 pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
-    let mut request = request(&app.settings, &args)?;
+    let mut request = request(app, &args)?;
     let called = args.call.and_then(|called| called.0);
     if let Some(call) = called.or(args.check.then_some(Call::Check { json: false })) {
         return super::call::answer(app, request, &call);
@@ -89,16 +83,9 @@ fn mode(settings: &Settings, args: &Build) -> anyhow::Result<Mode> {
 }
 
 /// What the flags mean.
-pub(super) fn request(settings: &Settings, args: &Build) -> anyhow::Result<Request> {
+pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
     let names = args.tags.iter().map(|name| crate::image::reference(name)).collect::<Result<_, _>>()?;
-    let context = &args.context;
-    let is_directory = std::fs::metadata(context)
-        .with_context(|| format!("cannot read the build context {}", context.display()))?
-        .is_dir();
-    if !is_directory {
-        bail!("the build context {} is no directory", context.display());
-    }
-    let (path, text) = dockerfile(context, args.file.as_deref())?;
+    let context = Context::parse(&args.context)?;
     let platform = match &args.platform {
         Some(text) if text.contains(',') => {
             bail!("--platform {text}: several platforms in one build are not supported yet; build them one by one")
@@ -106,12 +93,11 @@ pub(super) fn request(settings: &Settings, args: &Build) -> anyhow::Result<Reque
         Some(text) => Platform::parse(text, &Platform::host())?,
         None => Platform::host(),
     };
-    let ignore = ignore_patterns(context, path.as_deref())?;
-    let mut options = lap_frontend::Options::new(platform);
+    let mut options = lap_frontend::Options::new(platform.clone());
     options.platform_given = args.platform.is_some();
     options.build_platform = Platform::host();
     options.build_args = args.build_args.iter().filter_map(with_value).collect();
-    if let Some(epoch) = &settings.source_date_epoch {
+    if let Some(epoch) = &app.settings.source_date_epoch {
         options.build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| epoch.clone());
     }
     options.target.clone_from(&args.target);
@@ -124,34 +110,22 @@ pub(super) fn request(settings: &Settings, args: &Build) -> anyhow::Result<Reque
         "host" => Network::Host,
         _ => Network::Default,
     };
-    options.ignore = Some(ignore.clone());
-
-    let mut directories = vec![("context".to_owned(), context.clone(), ignore)];
+    let opener =
+        Opener { app, mirrors: &args.registry_mirrors, secrets: &args.secrets, ssh: &args.ssh, platform: &platform };
+    let opened = opener.open(&context, args.file.as_deref(), keeps_git_dir(&options.build_args))?;
+    options.ignore = Some(opened.ignore.clone());
+    let mut directories = vec![("context".to_owned(), opened.directory, opened.ignore)];
     for named in &args.build_contexts {
-        let Some(place) = &named.value else { bail!("--build-context {}: write NAME=DIR", named.key) };
-        let value = match place.strip_prefix("docker-image://") {
-            Some(reference) => NamedContext::Image(reference.to_owned()),
-            None if place.contains("://") => {
-                bail!("--build-context {}={place}: only directories and docker-image:// are supported yet", named.key)
-            }
-            None => {
-                let directory = PathBuf::from(place);
-                std::fs::metadata(&directory).with_context(|| format!("cannot read the build context {place}"))?;
-                // A name of a stage or image never has a blank, so it cannot be mistaken for the main context.
-                let name = format!("named {}", named.key);
-                let ignore = ignore_patterns(&directory, None)?;
-                directories.push((name.clone(), directory, ignore));
-                NamedContext::Files(Source::Local { name })
-            }
-        };
-        options.contexts.insert(named.key.clone(), value);
+        let context = opener.named(named, &mut directories)?;
+        options.contexts.insert(named.key.clone(), context);
     }
 
     Ok(Request {
-        file_name: path.as_deref().map_or_else(|| "Dockerfile".to_owned(), |path| shown(context, path)),
-        text,
+        file_name: opened.file_name,
+        text: opened.text,
         options,
         directories,
+        _lease: opened.lease,
         names,
         outputs: args.outputs.clone(),
         push: args.push,
@@ -206,56 +180,4 @@ pub(super) fn add_hosts(lines: &[String]) -> anyhow::Result<Vec<(String, String)
         }
     };
     lines.iter().map(pair).collect()
-}
-
-/// The Dockerfile's path (none for standard input) and bytes.
-fn dockerfile(context: &Path, named: Option<&Path>) -> anyhow::Result<(Option<PathBuf>, Vec<u8>)> {
-    if named == Some(Path::new("-")) {
-        return Ok((None, read_bounded(std::io::stdin().lock(), "the Dockerfile on standard input")?));
-    }
-    let path = match named {
-        Some(path) => path.to_path_buf(),
-        None => {
-            let path = context.join("Dockerfile");
-            let lower = context.join("dockerfile");
-            if !path.exists() && lower.exists() { lower } else { path }
-        }
-    };
-    let file = std::fs::File::open(&path)
-        .with_context(|| format!("cannot read the Dockerfile {}", path.display()))
-        .hint("name the file with -f, or the directory that has a Dockerfile")?;
-    let text = read_bounded(file, &path.display().to_string())?;
-    Ok((Some(path), text))
-}
-
-fn read_bounded(reader: impl std::io::Read, what: &str) -> anyhow::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut text = Vec::new();
-    reader.take(DOCKERFILE_LIMIT + 1).read_to_end(&mut text).with_context(|| format!("cannot read {what}"))?;
-    if text.len() as u64 > DOCKERFILE_LIMIT {
-        bail!("{what} is larger than {DOCKERFILE_LIMIT} bytes: no Dockerfile");
-    }
-    Ok(text)
-}
-
-/// The Dockerfile's name as messages have it: relative to the context where it lies there.
-fn shown(context: &Path, path: &Path) -> String {
-    path.strip_prefix(context).unwrap_or(path).display().to_string()
-}
-
-/// Patterns of `<Dockerfile>.dockerignore`, or else of `.dockerignore` in the context.
-fn ignore_patterns(context: &Path, dockerfile: Option<&Path>) -> anyhow::Result<Vec<String>> {
-    let beside = dockerfile.map(|path| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".dockerignore");
-        PathBuf::from(name)
-    });
-    for path in beside.into_iter().chain([context.join(".dockerignore")]) {
-        match std::fs::read(&path) {
-            Ok(text) => return Ok(lap_frontend::ignore::parse(&String::from_utf8_lossy(&text))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
-    }
-    Ok(Vec::new())
 }

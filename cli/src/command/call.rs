@@ -13,7 +13,7 @@ use crate::ui::{findings, table};
 
 /// `lap check`.
 pub(super) fn run(app: &App, args: &Check) -> anyhow::Result<i32> {
-    let request = super::build::request(&app.settings, &args.build)?;
+    let request = super::build::request(app, &args.build)?;
     check(app, request, args.format)
 }
 

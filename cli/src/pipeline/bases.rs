@@ -15,6 +15,9 @@ use lap_solver::graph::{Graph, Op, Source};
 use super::Request;
 use crate::command::App;
 
+/// Host of the names that images out of OCI layouts have in a graph; no registry has it.
+pub(super) const LAYOUTS: &str = "oci-layout.invalid";
+
 /// Finds images by name and remembers what it found.
 pub(super) struct Resolver<'a> {
     store: &'a Store,
@@ -117,6 +120,11 @@ pub(super) fn images_of(graph: &Graph) -> Vec<BaseImage> {
 async fn find(client: &Client, store: &Store, events: &Events, pull: bool, name: &BaseImage) -> anyhow::Result<Image> {
     let reference: Reference =
         name.reference.parse().with_context(|| format!("{:?} is no image name", name.reference))?;
+    if reference.registry() == LAYOUTS
+        && let Some(digest) = reference.digest()
+    {
+        return Ok(store.image(&digest)?);
+    }
     if !pull && let Some(digest) = store.name_get(&reference)? {
         match store.image_for(&digest, &name.platform) {
             // An image that does not say what it is for, such as an imported one, is for this machine.

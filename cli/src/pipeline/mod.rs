@@ -3,6 +3,7 @@
 mod attest;
 mod bases;
 mod config;
+pub(crate) mod context;
 mod crew;
 mod epoch;
 mod failure;
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
 use lap_cache::image::{Artifact, Image, Reference};
+use lap_cache::prune::Lease;
 use lap_executor::grant::Grants;
 use lap_executor::network::Network;
 use lap_executor::sandbox::{Limits, Rlimit};
@@ -52,6 +54,8 @@ pub(crate) struct Request {
     pub(crate) options: lap_frontend::Options,
     /// Contexts: name in the graph, directory, ignore patterns.
     pub(crate) directories: Vec<(String, PathBuf, Vec<String>)>,
+    /// Keeps contexts that were fetched in the store.
+    pub(crate) _lease: Option<Lease>,
     pub(crate) names: Vec<Reference>,
     pub(crate) outputs: Vec<Output>,
     pub(crate) push: bool,

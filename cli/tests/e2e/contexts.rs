@@ -1,5 +1,8 @@
 //! What comes from elsewhere: `ADD` of URLs and repositories, and build contexts that are no directory.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use crate::support::{Lap, Said, needs, run};
 use crate::web::{Daemon, Page, Repository, Web};
 
@@ -243,5 +246,179 @@ fn hostile_repository_addresses_are_refused() {
     // These are paths of the context, which is empty, and no repositories.
     for source in [format!("file://{}", repository.0.display()), "ext::sh".to_owned()] {
         lap.build("app", &format!("FROM busybox\nADD {source} /r\n")).code(1);
+    }
+}
+
+/// A tar of these files, and of whatever else `more` puts in.
+fn tar(files: &[(&str, &str)], more: impl FnOnce(&Path)) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    more(dir.path());
+    let out = Command::new("tar").args(["-cf", "-", "-C"]).arg(dir.path()).arg(".").output().unwrap();
+    assert!(out.status.success());
+    out.stdout
+}
+
+/// What a program makes of these bytes.
+fn filter(program: &str, input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new(program).arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, &input).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output.stdout
+}
+
+const FILES: [(&str, &str); 4] = [
+    ("Dockerfile", "FROM busybox\nCOPY . /ctx/\n"),
+    ("other/D", "FROM busybox\nCOPY a /other\n"),
+    ("a", "content"),
+    (".dockerignore", "other\n"),
+];
+
+#[test]
+fn a_context_on_standard_input_is_a_tar_in_any_compression_or_a_dockerfile() {
+    needs!(root);
+    let lap = Lap::new();
+    let plain = tar(&FILES, |_| {});
+    let list = "cd ctx && find . | sort | tr '\\n' ' '";
+    let files = ". ./.dockerignore ./Dockerfile ./a ";
+    lap.run_with(&["build", "-t", "app", "-"], &plain).ok();
+    assert_eq!(look(&lap, "app", list), files);
+    let first = lap.config("app");
+    for program in ["gzip", "bzip2", "xz", "zstd"] {
+        if !crate::support::has("contexts", program) {
+            continue;
+        }
+        lap.run_with(&["build", "-t", "app", "-"], &filter(program, &plain)).ok();
+        assert_eq!(look(&lap, "app", list), files, "{program}");
+    }
+    assert_eq!(first, lap.config("app"));
+    lap.run_with(&["build", "-t", "app", "-f", "other/D", "-"], &plain).ok();
+    assert_eq!(look(&lap, "app", "cat other"), "content");
+
+    lap.run_with(&["build", "-t", "app", "-"], b"FROM busybox\nCOPY . /ctx\n").ok();
+    assert_eq!(look(&lap, "app", "cd ctx && find ."), ".\n");
+    lap.write("ctx/a", "local");
+    lap.run_with(&["build", "-t", "app", "-f", "-", "ctx"], b"FROM busybox\nCOPY a /b\n").ok();
+    assert_eq!(look(&lap, "app", "cat b"), "local");
+
+    for (args, words) in
+        [(&["build", "-f", "-", "-"][..], "cannot be both"), (&["build", "-f", "x", "-"][..], "name a Dockerfile")]
+    {
+        let said = lap.run_with(args, b"FROM busybox\n").code(1);
+        assert!(said.err.contains(words), "{}", said.err);
+    }
+    let said = lap.run_with(&["build", "-"], b"").code(1);
+    assert!(said.err.contains("is empty"), "{}", said.err);
+    let said = lap.run_with(&["build", "-"], &plain[..plain.len() / 2 + 100]);
+    assert_ne!(said.code, 0);
+    let said = lap.run_with(&["build", "-f", "none", "-"], &plain).code(1);
+    assert!(said.err.contains("has no none"), "{}", said.err);
+}
+
+#[test]
+fn links_of_an_unpacked_context_lead_nowhere_else() {
+    needs!(root);
+    let lap = Lap::new();
+    let secret = lap.write("secret", "FROM busybox\nLABEL canary=1\n");
+    let link = |name: &'static str| {
+        let secret = secret.clone();
+        move |dir: &Path| std::os::unix::fs::symlink(secret, dir.join(name)).unwrap()
+    };
+    let said = lap.run_with(&["build", "-"], &tar(&[("x", "")], link("Dockerfile"))).code(1);
+    assert!(said.err.contains("has no Dockerfile"), "{}", said.err);
+    let said =
+        lap.run_with(&["build", "-t", "app", "-"], &tar(&[("Dockerfile", "FROM busybox\nCOPY a /a\n")], link("a")));
+    assert!(!said.err.contains("canary"), "{}", said.err);
+    let said = lap.run_with(&["build", "-f", "../../../../../../etc/hostname", "-"], &tar(&FILES, |_| {})).code(1);
+    assert!(said.err.contains("build context"), "{}", said.err);
+}
+
+#[test]
+fn a_context_of_a_web_server_is_an_archive_or_a_dockerfile() {
+    needs!(root);
+    let (lap, web) = (Lap::new(), Web::start());
+    let url = web.page("/c.tar.gz", Page::new(filter("gzip", &tar(&FILES, |_| {}))));
+    lap.run(&["build", "-t", "app", &url]).ok();
+    assert_eq!(look(&lap, "app", "cat ctx/a; test -e ctx/other || echo -n ' ignored'"), "content ignored");
+    let file = web.page("/D?x", Page::new("FROM busybox\nCOPY . /ctx/\n"));
+    lap.run(&["build", "-t", "app", &file]).ok();
+    assert_eq!(look(&lap, "app", "ls ctx"), "Dockerfile\n");
+    lap.write("ctx/a", "local");
+    lap.run(&["build", "-t", "app", "-f", &file, "ctx"]).ok();
+    assert_eq!(look(&lap, "app", "cat ctx/a"), "local");
+    let gone = format!("{}/gone", web.url);
+    let said = lap.run(&["build", &gone]).code(1);
+    assert!(said.err.contains("404"), "{}", said.err);
+}
+
+#[test]
+fn a_context_that_is_a_repository() {
+    needs!(root);
+    needs!("git");
+    let lap = Lap::new();
+    let repository = Repository::new(lap.path("git/r"));
+    for (name, text) in FILES {
+        repository.write(name, text);
+    }
+    repository.write("sub/Dockerfile", "FROM busybox\nCOPY . /sub/\n");
+    repository.commit();
+    let daemon = Daemon::start(&lap.path("git"));
+    let url = format!("{}/r", daemon.url);
+    lap.run(&["build", "-t", "app", &url]).ok();
+    assert_eq!(look(&lap, "app", "ls -A ctx | tr '\\n' ' '"), ".dockerignore Dockerfile a sub ");
+    lap.run(&["build", "-t", "app", &format!("{url}#main:sub")]).ok();
+    assert_eq!(look(&lap, "app", "ls sub"), "Dockerfile\n");
+    lap.run(&["build", "-t", "app", "-f", "other/D", &url]).ok();
+    assert_eq!(look(&lap, "app", "cat other"), "content");
+    lap.run(&["build", "-t", "app", "--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", &url]).ok();
+    assert_eq!(look(&lap, "app", "ls -d ctx/.git"), "ctx/.git\n");
+    for bad in [format!("{url}#--upload-pack=x"), format!("{url}#main:../.."), "ssh://-oProxyCommand=x/r".to_owned()] {
+        assert_ne!(lap.run(&["build", &bad]).code, 0, "{bad}");
+    }
+}
+
+#[test]
+fn named_contexts_of_every_kind() {
+    needs!(root);
+    needs!("git");
+    let (lap, web) = (Lap::new(), Web::start());
+    let repository = Repository::new(lap.path("git/r"));
+    repository.write("g", "git");
+    repository.commit();
+    let daemon = Daemon::start(&lap.path("git"));
+    lap.write("dir/d", "dir");
+    let file = web.page("/f.txt", Page::new("http"));
+    let layout = lap.path("layout");
+    lap.write("base/Dockerfile", "FROM busybox\nLABEL from=layout\nRUN echo -n layout > /l\n");
+    let output = format!("type=oci,dest={},tar=false", layout.display());
+    lap.run(&["build", "-t", "made:v1", "-o", &output, "base"]).ok();
+    let dockerfile = "FROM base\nCOPY --from=d d /\nCOPY --from=g g /\nCOPY --from=h f.txt /\n";
+    lap.write("ctx/Dockerfile", dockerfile);
+    let named = [
+        format!("base=oci-layout://{}", layout.display()),
+        "d=dir".to_owned(),
+        format!("g={}/r", daemon.url),
+        format!("h={file}"),
+    ];
+    let mut args = vec!["build", "-t", "app"];
+    args.extend(named.iter().flat_map(|named| ["--build-context", named]));
+    args.push("ctx");
+    lap.run(&args).ok();
+    assert_eq!(look(&lap, "app", "cat l d g f.txt"), "layoutdirgithttp");
+    assert_eq!(lap.config("app")["Labels"]["from"], "layout");
+    for tail in [":v1", ""] {
+        let base = format!("base=oci-layout://{}{tail}", layout.display());
+        lap.write("ctx/Dockerfile", "FROM base\n");
+        lap.run(&["build", "--build-context", &base, "ctx"]).ok();
+    }
+    for bad in ["x=oci-layout:///nowhere", "x=ftp://h/y", "x=nowhere", "x", "x=git://h/r#--y"] {
+        assert_ne!(lap.run(&["build", "--build-context", bad, "ctx"]).code, 0, "{bad}");
     }
 }
