@@ -99,14 +99,20 @@ pub fn attest(store: &Store, image: &Image, names: &[String], predicates: &[Pred
     Ok(Entry { image: attestation, role: Role::Attests(image.digest()) })
 }
 
-/// An index of one image and what is attested of it.
+/// An index of one image and what is attested of it, with annotations of its own.
 ///
 /// # Errors
 /// As [`attest`].
-pub fn attested(store: &Store, image: Image, names: &[String], predicates: &[Predicate]) -> Result<Index, ImageError> {
+pub fn attested(
+    store: &Store,
+    image: Image,
+    names: &[String],
+    predicates: &[Predicate],
+    annotations: &BTreeMap<String, String>,
+) -> Result<Index, ImageError> {
     let attestation = attest(store, &image, names, predicates)?;
     let image = Entry { image, role: Role::Runnable };
-    Index::assemble(store, vec![image, attestation], &BTreeMap::new())
+    Index::assemble(store, vec![image, attestation], annotations)
 }
 
 #[cfg(test)]
@@ -126,7 +132,7 @@ mod tests {
         let config = ImageConfig { os: "linux".into(), architecture: "arm64".into(), ..ImageConfig::default() };
         let image = assemble(&store, &[], config, &AssembleOptions::default(), &Events::none()).unwrap();
         let predicate = Predicate { kind: "https://spdx.dev/Document".into(), content: json!({"a": 1}) };
-        let index = attested(&store, image.clone(), &[], std::slice::from_ref(&predicate)).unwrap();
+        let index = attested(&store, image.clone(), &[], std::slice::from_ref(&predicate), &BTreeMap::new()).unwrap();
 
         let document: Value = serde_json::from_slice(&index.raw).unwrap();
         assert_eq!(document["manifests"][0]["platform"], json!({"architecture": "arm64", "os": "linux"}));

@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use super::Request;
 use super::bases::Resolver;
-use crate::args::Output;
+use crate::args::{Level, Output};
 use crate::ui::table::rfc3339;
 
 /// Makes what a request asks to be attested.
@@ -47,7 +47,12 @@ impl Attester<'_> {
 
     /// An image with its attestations beside it; the image alone where none were asked for. Its layers are in the
     /// store, and its manifest is final: statements name its digest.
-    pub(super) fn artifact(&self, image: Image, names: &[Reference]) -> anyhow::Result<Artifact> {
+    pub(super) fn artifact(
+        &self,
+        image: Image,
+        names: &[Reference],
+        output: Option<&Output>,
+    ) -> anyhow::Result<Artifact> {
         if !self.is_asked() {
             return Ok(image.into());
         }
@@ -60,7 +65,9 @@ impl Attester<'_> {
         let mut predicates = Vec::new();
         predicates.extend(self.sbom(&layers, &called, Some(image.digest()), &created)?);
         predicates.extend(self.provenance(Some(&image)));
-        Ok(attested(self.store, image, &purls, &predicates).context("cannot keep the attestations")?.into())
+        let annotations = self.request.annotations(output, Level::Index, &platform);
+        let index = attested(self.store, image, &purls, &predicates, &annotations);
+        Ok(index.context("cannot keep the attestations")?.into())
     }
 
     /// Files for an output that is a tree: each statement is about all files of the tree.

@@ -68,7 +68,7 @@ impl Outputs<'_> {
                     for name in &output.names {
                         names.push(crate::image::reference(name)?);
                     }
-                    let built = self.attester.artifact(built, &names)?;
+                    let built = self.attester.artifact(built, &names, Some(output))?;
                     match output.kind {
                         OutputKind::Oci | OutputKind::Docker => self.archive(output, &built, names)?,
                         _ if output.push => self.push(&built, &names).await?,
@@ -90,7 +90,7 @@ impl Outputs<'_> {
     pub(super) async fn attested(&self, snapshot: &Snapshot) -> anyhow::Result<Artifact> {
         let gzip: Output = "type=registry".parse().map_err(anyhow::Error::msg)?;
         let image = self.image(&gzip, snapshot).await?;
-        self.attester.artifact(image, &self.request.names)
+        self.attester.artifact(image, &self.request.names, None)
     }
 
     /// The image with blobs as an output wants them, all of them in the store.
@@ -104,8 +104,8 @@ impl Outputs<'_> {
             compression = compression.at_level(level);
         }
         let annotations = |level| self.request.annotations(Some(output), level, self.platform);
-        if self.request.index_annotations(Some(output)) {
-            bail!("annotations of an index need several platforms: this image has no index");
+        if self.request.index_annotations(Some(output)) && !self.attester.is_asked() {
+            bail!("annotations of an index need several platforms or attestations: this image has no index");
         }
         let mut options = AssembleOptions {
             compression,

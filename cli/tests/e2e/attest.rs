@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::support::{Lap, Registry, debian, needs, run};
+use crate::web::{Daemon, Page, Repository, Web};
 
 const CANARY: &str = "canary-8d1f";
 
@@ -145,6 +146,38 @@ fn an_attested_image_is_pushed_as_an_index_and_used_as_an_image() {
     other.run(&["pull", &name]).ok();
     assert_eq!(other.run(&["run", "--rm", "--network", "none", &name]).ok().out, "hello\n");
     lap.run(&["rmi", "other:2", &name]).ok();
+}
+
+#[test]
+fn what_was_fetched_is_told_with_its_digest() {
+    needs!(root);
+    needs!("git");
+    let (lap, web) = (Lap::empty(), Web::start());
+    let repository = Repository::new(lap.path("git/r.git"));
+    repository.write("f", "one");
+    let commit = repository.commit();
+    let daemon = Daemon::start(&lap.path("git"));
+    let url = web.page("/a", Page::new("abc"));
+    let dockerfile = format!("FROM scratch\nADD {url} /a\nADD {}/r.git#main /r/\n", daemon.url);
+    let flags = ["--provenance", "--annotation", "index:org.example.a=b", "-o", "type=oci,dest=out,tar=false"];
+    // A build that takes everything from the cache tells the same.
+    for _ in 0..2 {
+        lap.build_with("app", &dockerfile, &flags).ok();
+        let layout = lap.path("out");
+        let top: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+        let index = blob(&layout, &top["manifests"][0]["digest"]);
+        assert_eq!(index["annotations"], serde_json::json!({"org.example.a": "b"}));
+        let [(_, provenance)] = &statements(&layout, &index)[..] else { panic!("one statement") };
+        let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(
+            provenance["buildDefinition"]["resolvedDependencies"],
+            serde_json::json!([
+                {"uri": format!("{}/r.git#main", daemon.url), "digest": {"sha1": commit}},
+                {"uri": url, "digest": {"sha256": sum}},
+            ])
+        );
+        std::fs::remove_dir_all(&layout).unwrap();
+    }
 }
 
 #[test]
