@@ -422,3 +422,46 @@ fn named_contexts_of_every_kind() {
         assert_ne!(lap.run(&["build", "--build-context", bad, "ctx"]).code, 0, "{bad}");
     }
 }
+
+#[test]
+fn logins_of_repositories_go_nowhere_else_and_are_not_kept() {
+    needs!(root);
+    needs!("git");
+    let (lap, web, other) = (Lap::new(), Web::start(), Web::start());
+    let repository = Repository::new(lap.path("r"));
+    repository.write("a", "1");
+    repository.commit();
+    repository.git(&["clone", "-q", "--bare", ".", lap.path("www/r.git").to_str().unwrap()]);
+    Repository(lap.path("www/r.git")).git(&["update-server-info"]);
+    for server in [&web, &other] {
+        server.files(&lap.path("www"));
+    }
+    lap.write("token", "canary");
+    let flags = ["--secret", "id=GIT_AUTH_TOKEN,src=token"];
+    let basic = "authorization: basic eC1hY2Nlc3MtdG9rZW46Y2FuYXJ5".to_ascii_lowercase();
+    let dockerfile = |url: &str| format!("FROM busybox\nADD {url} /r\n");
+
+    lap.build_with("app", &dockerfile(&format!("{}/r.git", web.url)), &flags).ok();
+    assert!(web.requests().iter().all(|request| request.contains(&basic)));
+
+    // A server that sends elsewhere gets nothing more, and neither does the other.
+    let info = "/moved.git/info/refs?service=git-upload-pack";
+    web.page(info, Page::redirect(&format!("{}/r.git/info/refs?service=git-upload-pack", other.url)));
+    let moved = dockerfile(&format!("{}/moved.git", web.url));
+    lap.build_with("app", &moved, &flags).code(1);
+    assert!(other.requests().is_empty());
+    lap.build("app", &moved).ok();
+    assert!(!other.requests().is_empty());
+
+    // A login in the address is used, and told to nobody.
+    let address = web.url.replace("http://", "http://user:canary@");
+    let said = lap.build("app", &dockerfile(&format!("--keep-git-dir {address}/r.git?ref=main"))).ok();
+    assert!(!said.err.contains("canary") || said.err.contains("ADD --keep-git-dir"), "{}", said.err);
+    let out = look(&lap, "app", "cat r/.git/config");
+    assert!(out.contains("/r.git") && !out.contains("canary"), "{out}");
+    let said = lap.build("app", &dockerfile(&format!("{address}/none.git#x"))).code(1);
+    let told = said.err.lines().filter(|line| !line.contains("ADD"));
+    assert!(told.clone().all(|line| !line.contains("canary")), "{}", said.err);
+    let kept = run("grep", &["-rlI", "canary", lap.path("store/caches").to_str().unwrap()]);
+    assert_eq!(kept.out, "");
+}

@@ -4,6 +4,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use crate::support::{Said, busybox, needs, run};
+use crate::web::{Daemon, Page, Repository, Web};
 
 /// Somebody who is nobody on this machine.
 const USER: u32 = 54_321;
@@ -90,4 +91,31 @@ fn a_limit_that_cannot_be_set_is_refused() {
         assert_eq!(said.code, 125);
         assert!(said.err.contains("cannot limit memory"), "{}", said.err);
     }
+}
+
+#[test]
+fn an_unprivileged_user_adds_from_elsewhere() {
+    needs!(root);
+    needs!("setpriv");
+    needs!("git");
+    let (home, web) = (Home::new(), Web::start());
+    let served = tempfile::tempdir().unwrap();
+    let repository = Repository::new(served.path().join("r"));
+    repository.write("g", "git");
+    repository.commit();
+    let daemon = Daemon::start(served.path());
+    let url = web.page("/u", Page::new("url"));
+    let dockerfile = format!("FROM scratch\nADD {url} {}/r?keep-git-dir=1 /\nCOPY Dockerfile /\n", daemon.url);
+    let file = web.page("/Dockerfile", Page::new(dockerfile));
+    let out = home.path("ctx/out").display().to_string();
+    let built = home.lap(&["build", "-q", "-o", &out, &file]);
+    if built.err.contains("cannot enter a user namespace") {
+        println!("SKIPPED rootless: {}", built.err.lines().last().unwrap_or_default());
+        return;
+    }
+    built.ok();
+    for (name, text) in [("u", "url"), ("g", "git")] {
+        assert_eq!(std::fs::read_to_string(home.path("ctx/out").join(name)).unwrap(), text);
+    }
+    assert!(home.path("ctx/out/.git/HEAD").exists());
 }
