@@ -27,6 +27,10 @@ pub(crate) fn hold_signals() -> SigSet {
     set
 }
 
+/// How often a user without a terminal inside interrupts a command before it is killed, as Docker does: process 1
+/// ignores what it does not handle.
+const PATIENCE: usize = 3;
+
 /// Who gets the signals.
 pub(crate) enum Receiver {
     /// A container: each signal goes to its process 1.
@@ -38,6 +42,7 @@ pub(crate) enum Receiver {
 /// Gives signals to the command and sizes to its terminal, from a thread of its own.
 pub(crate) fn forward(signals: SigSet, receiver: Receiver, terminal: Option<OwnedFd>) {
     std::thread::spawn(move || {
+        let mut interrupts = 0;
         while let Ok(signal) = signals.wait() {
             if signal == Signal::SIGWINCH {
                 if let (Some(terminal), Some((columns, rows))) = (&terminal, terminal::size()) {
@@ -46,6 +51,8 @@ pub(crate) fn forward(signals: SigSet, receiver: Receiver, terminal: Option<Owne
                 }
                 continue;
             }
+            interrupts += usize::from(matches!(signal, Signal::SIGINT | Signal::SIGTERM));
+            let signal = if interrupts < PATIENCE { signal } else { Signal::SIGKILL };
             match &receiver {
                 // A process that is gone takes no signal.
                 Receiver::Container(pidfd) => {

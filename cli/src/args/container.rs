@@ -4,119 +4,127 @@ use clap::Args;
 
 use super::{ByteSize, Cpus, KeyValue, Ulimit, Volume};
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  lap run --rm -it debian:stable bash                  a shell, gone when it ends
+  lap run -d --name db -v data:/var/lib/db db:1        in the background, with a volume
+  lap run --rm -v $PWD:/src:ro -w /src gcc make        a tool on the files of this directory
+  lap run --rm --memory 256m --network none app        within limits";
+
 /// Flags of `lap run`.
 #[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
 pub(crate) struct Run {
     /// Remove the container when it ends
-    #[arg(long)]
+    #[arg(long, help_heading = "Life")]
     pub(crate) rm: bool,
 
     /// Keep standard input open
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Process")]
     pub(crate) interactive: bool,
 
     /// Give the command a terminal
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Process")]
     pub(crate) tty: bool,
 
     /// Run in the background and print the container's ID
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Life")]
     pub(crate) detach: bool,
 
     /// Name of the container
-    #[arg(long)]
+    #[arg(long, help_heading = "Life")]
     pub(crate) name: Option<String>,
 
     /// Name of the machine inside
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub(crate) hostname: Option<String>,
 
     /// Environment variable; without a value, the one of this shell
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    #[arg(short, long, value_name = "NAME[=VALUE]", help_heading = "Process")]
     pub(crate) env: Vec<KeyValue>,
 
     /// Mount a directory or file: SRC:DST[:ro]; a SRC without a slash names a volume
-    #[arg(short, long, value_name = "SRC:DST[:ro]")]
+    #[arg(short, long, value_name = "SRC:DST[:ro]", help_heading = "Files")]
     pub(crate) volume: Vec<Volume>,
 
     /// Working directory
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", help_heading = "Process")]
     pub(crate) workdir: Option<String>,
 
     /// User, by name or number, with an optional group
-    #[arg(short, long, value_name = "USER[:GROUP]")]
+    #[arg(short, long, value_name = "USER[:GROUP]", help_heading = "Process")]
     pub(crate) user: Option<String>,
 
     /// Program instead of the image's
-    #[arg(long, value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM", help_heading = "Process")]
     pub(crate) entrypoint: Option<String>,
 
     /// Network: none, host or default
-    #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "default", value_parser = ["default", "bridge", "none", "host"])]
+    #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "default", value_parser = ["default", "bridge", "none", "host"], help_heading = "Network")]
     pub(crate) network: String,
 
     /// Memory limit
-    #[arg(short, long, value_name = "SIZE")]
+    #[arg(short, long, value_name = "SIZE", help_heading = "Limits")]
     pub(crate) memory: Option<ByteSize>,
 
     /// Processors it may use
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
     pub(crate) cpus: Option<Cpus>,
 
     /// Processes it may have; -1 is unlimited
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, help_heading = "Limits")]
     pub(crate) pids_limit: Option<i64>,
 
     /// Process limit
-    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", help_heading = "Limits")]
     pub(crate) ulimits: Vec<Ulimit>,
 
     /// Size of /dev/shm
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     pub(crate) shm_size: Option<ByteSize>,
 
     /// Make the root file system read-only
-    #[arg(long)]
+    #[arg(long, help_heading = "Files")]
     pub(crate) read_only: bool,
 
     /// All capabilities and devices, no filter
-    #[arg(long)]
+    #[arg(long, help_heading = "Security")]
     pub(crate) privileged: bool,
 
     /// Add a capability
-    #[arg(long, value_name = "CAPABILITY")]
+    #[arg(long, value_name = "CAPABILITY", help_heading = "Security")]
     pub(crate) cap_add: Vec<String>,
 
     /// Take a capability away
-    #[arg(long, value_name = "CAPABILITY")]
+    #[arg(long, value_name = "CAPABILITY", help_heading = "Security")]
     pub(crate) cap_drop: Vec<String>,
 
     /// Security options: no-new-privileges
-    #[arg(long, value_name = "OPTION")]
+    #[arg(long, value_name = "OPTION", help_heading = "Security")]
     pub(crate) security_opt: Vec<String>,
 
     /// Run a small init as process 1
-    #[arg(long)]
+    #[arg(long, help_heading = "Life")]
     pub(crate) init: bool,
 
     /// A line for /etc/hosts
-    #[arg(long = "add-host", value_name = "HOST:IP")]
+    #[arg(long = "add-host", value_name = "HOST:IP", help_heading = "Network")]
     pub(crate) add_hosts: Vec<String>,
 
     /// Label of the container
-    #[arg(short, long = "label", value_name = "NAME[=VALUE]")]
+    #[arg(short, long = "label", value_name = "NAME[=VALUE]", help_heading = "Life")]
     pub(crate) labels: Vec<KeyValue>,
 
     /// Signal that asks it to stop
-    #[arg(long, value_name = "SIGNAL")]
+    #[arg(long, value_name = "SIGNAL", help_heading = "Life")]
     pub(crate) stop_signal: Option<String>,
 
     /// Fetch the image: always, missing or never
-    #[arg(long, value_name = "WHEN", default_value = "missing", value_parser = ["always", "missing", "never"])]
+    #[arg(long, value_name = "WHEN", default_value = "missing", value_parser = ["always", "missing", "never"], help_heading = "Life")]
     pub(crate) pull: String,
 
     /// Write the container's ID to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Life")]
     pub(crate) cidfile: Option<std::path::PathBuf>,
 
     /// The image

@@ -55,6 +55,10 @@ impl std::fmt::Display for Shown {
 
 impl std::error::Error for Shown {}
 
+/// Layers of the HTTP client that name themselves and no reason.
+const CHATTER: [&str; 5] =
+    ["error sending request", "client error (Connect)", "tcp connect error", "dns error", "error resolving DNS"];
+
 /// `lap: what failed`, its causes a line each, and what to try. Ends with a line feed.
 pub(crate) fn render(error: &Error, color: bool) -> String {
     let (red, plain) = if color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
@@ -65,7 +69,7 @@ pub(crate) fn render(error: &Error, color: bool) -> String {
     for cause in error.chain() {
         let text = cause.to_string();
         // A cause that its parent already spells out is not said twice.
-        if said.ends_with(&text) {
+        if said.ends_with(&text) || CHATTER.contains(&text.as_str()) {
             continue;
         }
         // Writing to a String cannot fail.

@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lap_solver::graph::VertexId;
 
 use super::model::{Change, Model, State};
-use super::{Painter, doing, seconds};
+use super::{Painter, doing, seconds, short};
 
 /// Lines of output shown below a running step.
 const OUTPUT_LINES: usize = 6;
@@ -176,14 +176,6 @@ impl Painter for Fancy {
             drop(self.screen.println(format!("[+] Building {} ({done}/{seen}) {word}", seconds(at))));
         }
     }
-}
-
-/// A digest inside a name by its first twelve digits.
-fn short(id: &str) -> String {
-    id.split(' ')
-        .map(|word| word.strip_prefix("sha256:").map_or(word, |hex| hex.get(..12).unwrap_or(hex)))
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 /// A line without colours, which would be cut in the middle.

@@ -156,6 +156,14 @@ fn seconds(duration: Duration) -> String {
     format!("{:.1}s", duration.as_secs_f64())
 }
 
+/// A digest inside a name by its first twelve digits.
+fn short(id: &str) -> String {
+    id.split(' ')
+        .map(|word| word.strip_prefix("sha256:").map_or(word, |hex| hex.get(..12).unwrap_or(hex)))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
 /// What an action is called while it is going on.
 const fn doing(action: lap_solver::event::Action) -> &'static str {
     use lap_solver::event::Action;

@@ -1,6 +1,6 @@
 //! Lines as they come, in the form BuildKit's plain progress has.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use lap_solver::event::Action;
 
 use super::model::{Change, Model, State};
 use super::table::bytes;
-use super::{Painter, doing, seconds};
+use super::{Painter, doing, seconds, short};
 
 /// Prints each change as a line.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(super) struct Plain {
     /// When each step began, by its number, for the times before log lines.
     began: HashMap<usize, Duration>,
     last: usize,
+    /// Which parts were told of: several outputs export the same blobs.
+    told: HashSet<(String, &'static str)>,
 }
 
 impl Plain {
@@ -60,7 +62,8 @@ impl Painter for Plain {
             }
             Change::Part(id) => {
                 let Some(part) = model.parts.get(id) else { return };
-                if part.done {
+                if part.done && self.told.insert((id.clone(), doing(part.action))) {
+                    let id = short(id);
                     let took = part.ended.saturating_sub(part.started);
                     let mut out = std::io::stderr().lock();
                     let text = match (part.action, part.total) {

@@ -141,7 +141,7 @@ impl Lowering<'_> {
             },
             Base::Scratch => State::empty(self.options.platform.clone()),
             Base::Replaced(NamedContext::Files(source)) | Base::Context(NamedContext::Files(source)) => {
-                let metadata = Metadata { name: "load build context".to_owned(), ..Metadata::default() };
+                let metadata = Metadata { name: "[internal] load build context".to_owned(), ..Metadata::default() };
                 let root = self.builder.add(Op::Source(source.clone()), Vec::new(), metadata);
                 let mut state = State::empty(platform);
                 state.root = Some(root);
@@ -307,7 +307,7 @@ impl Lowering<'_> {
 
     /// The build context.
     fn context(&mut self) -> VertexId {
-        let metadata = Metadata { name: "load build context".to_owned(), ..Metadata::default() };
+        let metadata = Metadata { name: "[internal] load build context".to_owned(), ..Metadata::default() };
         self.builder.add(Op::Source(self.options.context.clone()), Vec::new(), metadata)
     }
 
