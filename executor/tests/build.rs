@@ -4,10 +4,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::exit, reason = "a test program")]
 
+mod harness;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,30 +32,10 @@ fn main() {
     if let Some(code) = lap_executor::hidden_entry(std::env::args_os()) {
         std::process::exit(code);
     }
-    if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: builds with commands are tested as root");
-        return;
-    }
-    if !Path::new("/bin/busybox").exists() {
-        println!("SKIPPED: builds with commands need /bin/busybox (Debian package busybox-static)");
-        return;
-    }
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|one| !one.starts_with('-')).collect();
-    let mut failed = false;
-    for (name, test) in TESTS {
-        if wanted.is_empty() || wanted.iter().any(|one| name.contains(one.as_str())) {
-            let start = Instant::now();
-            let ok = std::panic::catch_unwind(test).is_ok();
-            println!("test {name} ... {} ({:?})", if ok { "ok" } else { "FAILED" }, start.elapsed());
-            failed |= !ok;
-        }
-    }
-    std::process::exit(i32::from(failed));
+    std::process::exit(harness::run(TESTS));
 }
 
-type Test = (&'static str, fn());
-
-const TESTS: &[Test] = &[
+const TESTS: &[harness::Test] = &[
     ("commands_make_layers", commands_make_layers),
     ("equal_results_cut_off_what_follows", equal_results_cut_off_what_follows),
     ("failures_tell_code_and_output", failures_tell_code_and_output),
@@ -235,7 +217,7 @@ fn equal_results_cut_off_what_follows() {
 fn failures_tell_code_and_output() {
     let bench = Bench::new();
     let error = bench.run(bench.options(), sh("echo before; echo problem >&2; exit 3")).unwrap_err();
-    assert_eq!(error.to_string(), "the command failed with exit code 3");
+    assert_eq!(error.to_string(), "exit code: 3");
     let WorkerError::Exec(ExecError::Failed { code, oom_killed, tail, .. }) = error else { panic!("{error:?}") };
     assert_eq!((code, oom_killed), (3, false));
     let tail = String::from_utf8(tail).unwrap();

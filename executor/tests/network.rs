@@ -231,9 +231,8 @@ fn another_firewall_that_drops_is_passed_and_left_as_it_was() {
     });
 }
 
-/// Not a test by itself: the other process of the tests below. Attaches, says its address, lives until its input ends.
+/// Not a test by itself, and nothing unless another test asks: the other process of the tests below. Attaches, says its address, lives until its input ends.
 #[test]
-#[ignore = "started by other tests"]
 fn helper() {
     let Some(directory) = std::env::var_os(HELPER) else { return };
     let network = Network::open(Path::new(&directory)).unwrap();
@@ -250,7 +249,7 @@ struct Helper {
 
 fn helper_command(directory: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "helper", "--ignored", "--nocapture"]).env(HELPER, directory);
+    command.args(["--exact", "helper", "--nocapture"]).env(HELPER, directory);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     command
 }

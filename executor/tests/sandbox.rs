@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::exit, reason = "a test program")]
 
 mod containers;
+mod harness;
 mod probe;
 mod rootless;
 
@@ -33,35 +34,10 @@ fn main() {
     if let Some(dir) = argument.strip_prefix("--rootless=") {
         return rootless::inside(Path::new(dir));
     }
-    if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: the sandbox tests need root");
-        return;
-    }
-    if !Path::new("/bin/busybox").exists() {
-        println!("SKIPPED: the sandbox tests need /bin/busybox (Debian package busybox-static)");
-        return;
-    }
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|one| !one.starts_with('-')).collect();
-    let mut failed = 0;
-    for (name, test) in TESTS {
-        if !wanted.is_empty() && !wanted.iter().any(|one| name.contains(one.as_str())) {
-            continue;
-        }
-        let start = Instant::now();
-        match std::panic::catch_unwind(test) {
-            Ok(()) => println!("test {name} ... ok ({:?})", start.elapsed()),
-            Err(_) => {
-                failed += 1;
-                println!("test {name} ... FAILED");
-            }
-        }
-    }
-    std::process::exit(i32::from(failed > 0));
+    std::process::exit(harness::run(TESTS));
 }
 
-type Test = (&'static str, fn());
-
-const TESTS: &[Test] = &[
+const TESTS: &[harness::Test] = &[
     ("runs_a_command", runs_a_command),
     ("exit_codes", exit_codes),
     ("namespaces", namespaces),
