@@ -47,7 +47,7 @@ pub enum GitError {
     /// A branch and a tag.
     #[error("branch conflicts with tag")]
     BranchAndTag,
-    /// Neither true nor false.
+    /// Neither true nor false, or no other word that the key takes.
     #[error("invalid {key} value: {}", go::quote(.value))]
     NotBool {
         /// The query key.
@@ -136,6 +136,12 @@ impl GitReference {
                 "tag" => tag = Some(full("refs/tags/", &value)),
                 "branch" => branch = Some(full("refs/heads/", &value)),
                 "checksum" | "commit" => self.checksum = Some(value),
+                // Files always have the time of the commit, and commits are asked for by name first.
+                "mtime" if matches!(value.as_str(), "checkout" | "commit") => {}
+                "mtime" => return Err(GitError::NotBool { key: "mtime", value }),
+                "fetch-by-commit" => {
+                    flag("fetch-by-commit", value)?;
+                }
                 _ => return Err(GitError::Unexpected(key.to_owned())),
             }
         }
@@ -213,6 +219,7 @@ mod tests {
             assert_eq!(read(text), None, "{text}");
         }
         assert!(parse("https://h/a", true).unwrap().is_some());
+        assert_eq!(read("https://h/a.git?mtime=commit&fetch-by-commit=1"), some("https://h/a.git", "", ""));
     }
 
     #[test]
@@ -223,6 +230,7 @@ mod tests {
             ("https://h/a.git?ref=a&ref=a", "query \"ref\" has multiple values"),
             ("https://h/a.git?ref=a#b", "ref conflicts: \"b\" vs \"a\""),
             ("https://h/a.git?tag=a&branch=b", "branch conflicts with tag"),
+            ("https://h/a.git?mtime=x", "invalid mtime value: \"x\""),
             ("https://h/a.git?submodules=x", "invalid submodules value: \"x\""),
             (
                 "https://h/a.git#--upload-pack=x",

@@ -110,8 +110,14 @@ pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
         "host" => Network::Host,
         _ => Network::Default,
     };
-    let opener =
-        Opener { app, mirrors: &args.registry_mirrors, secrets: &args.secrets, ssh: &args.ssh, platform: &platform };
+    let opener = Opener {
+        app,
+        mirrors: &args.registry_mirrors,
+        secrets: &args.secrets,
+        ssh: &args.ssh,
+        platform: &platform,
+        tells: !matches!(mode(&app.settings, args)?, Mode::Quiet | Mode::Rawjson),
+    };
     let opened = opener.open(&context, args.file.as_deref(), keeps_git_dir(&options.build_args))?;
     options.ignore = Some(opened.ignore.clone());
     let mut directories = vec![("context".to_owned(), opened.directory, opened.ignore)];

@@ -127,6 +127,8 @@ pub(crate) struct Opener<'a> {
     pub(crate) secrets: &'a [String],
     pub(crate) ssh: &'a [String],
     pub(crate) platform: &'a Platform,
+    /// Whether the user is told what is waited for.
+    pub(crate) tells: bool,
 }
 
 impl Opener<'_> {
@@ -337,8 +339,15 @@ impl Opener<'_> {
         })
     }
 
+    fn tell(&self, address: &str) {
+        if self.tells {
+            eprintln!("fetching {}", http::shown(address));
+        }
+    }
+
     /// The directory with the one file `Dockerfile`, whatever it is.
     fn fetch_http(&self, url: &str) -> anyhow::Result<PathBuf> {
+        self.tell(url);
         let remote = self.remote(false)?;
         let fetched = crate::registry::block_on(async { Ok(http::fetch(&remote, url, None, "Dockerfile").await?) });
         self.place(&fetched.context("cannot fetch the build context")?)
@@ -353,6 +362,7 @@ impl Opener<'_> {
             checksum: reference.checksum.clone(),
             submodules: reference.submodules.unwrap_or(true),
         };
+        self.tell(&wanted.url);
         let is_ssh = !wanted.url.contains("://") || wanted.url.starts_with("ssh://");
         let remote = self.remote(is_ssh)?;
         let fetched = crate::registry::block_on(async { Ok(git::fetch(&remote, &wanted).await?) });

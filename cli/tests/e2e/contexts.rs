@@ -465,3 +465,26 @@ fn logins_of_repositories_go_nowhere_else_and_are_not_kept() {
     let kept = run("grep", &["-rlI", "canary", lap.path("store/caches").to_str().unwrap()]);
     assert_eq!(kept.out, "");
 }
+
+#[test]
+fn what_is_added_takes_the_flags_of_add() {
+    needs!(root);
+    let (lap, web) = (Lap::new(), Web::start());
+    let archive = web.page("/a.tar", Page::new(tar(&[("in/x", "packed")], |_| {})));
+    let one = web.page("/one", Page::new("1"));
+    lap.write("ctx/local", "l");
+    let lines = [
+        format!("ADD --unpack=true {archive} /unpacked/"),
+        format!("ADD {archive} /plain/"),
+        format!("ADD --chmod=751 --chown=5:6 {one} /file"),
+        format!("ADD {one} local {archive} /many/"),
+        format!("ADD --link {one} /linked/"),
+    ];
+    lap.build("app", &format!("FROM busybox\n{}\n", lines.join("\n"))).ok();
+    let found = look(
+        &lap,
+        "app",
+        "cat unpacked/in/x; ls plain; stat -c '%a %u %g' file; ls many | tr '\\n' ' '; cat linked/one",
+    );
+    assert_eq!(found, "packeda.tar\n751 5 6\na.tar local one 1");
+}
