@@ -178,7 +178,7 @@ fn read(
             file.take(size).read_to_end(&mut bytes).map_err(|_| Malformed("cannot be read"))?;
             scan(&String::from_utf8_lossy(&bytes), path, distribution)
         }
-        Reads::Parts(scan) => scan(&|offset, buffer| file.read_exact_at(buffer, offset).is_ok(), size),
+        Reads::Parts(scan) => scan(&|offset, buffer| file.read_exact_at(buffer, offset).is_ok(), size, distribution),
     }
 }
 

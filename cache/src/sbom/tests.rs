@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::io::{Read, Write};
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn scan(path: &str, bytes: &[u8]) -> Result<Vec<String>, &'static str> {
                 let part = bytes.get(from..).and_then(|rest| rest.get(..buffer.len()));
                 part.inspect(|part| buffer.copy_from_slice(part)).is_some()
             };
-            scan(&read_at, bytes.len() as u64)
+            scan(&read_at, bytes.len() as u64, &debian())
         }
     };
     match packages {
@@ -170,7 +170,81 @@ fn archives_and_programs_are_looked_into() {
     let want = ["pkg:golang/stdlib@1.22.1", "pkg:golang/github.com/a/b@v1.0.0", "pkg:golang/github.com/e/f@v2.0.0"];
     assert_eq!(scan("usr/bin/me", &go_program()), Ok(want.map(str::to_owned).to_vec()));
     assert_eq!(scan("bin/sh", b"#!/bin/sh\n"), Ok(vec![]));
-    assert!(scan("var/lib/rpm/rpmdb.sqlite", b"SQLite format 3\0").is_err(), "told, not read");
+    assert!(scan("var/lib/rpm/Packages", &[0; 4096]).is_err(), "Berkeley DB is told, not read");
+}
+
+/// A database that RPM 4.18 has written: three packages with long headers, and 40 small ones.
+fn rpm_sqlite() -> Vec<u8> {
+    let packed = include_bytes!("../../../testdata/sbom/rpmdb.sqlite.gz");
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut plain).unwrap();
+    plain
+}
+
+/// SUSE's form of database with one package.
+fn rpm_ndb() -> Vec<u8> {
+    let fields: [(u32, u32, &[u8]); 5] =
+        [(1000, 6, b"a\0"), (1001, 6, b"1.0\0"), (1002, 6, b"2\0"), (1003, 4, &[0, 0, 0, 7]), (1022, 6, b"noarch\0")];
+    let (mut table, mut heap) = (Vec::new(), Vec::<u8>::new());
+    for (tag, kind, value) in fields {
+        for word in [tag, kind, heap.len() as u32, 1] {
+            table.extend(word.to_be_bytes());
+        }
+        heap.extend(value);
+    }
+    let mut header = 5u32.to_be_bytes().to_vec();
+    header.extend((heap.len() as u32).to_be_bytes());
+    header.extend(table);
+    header.extend(heap);
+    let mut out = b"RpmP".to_vec();
+    for word in [0u32, 1, 1, 0, 0, 0, 0] {
+        out.extend(word.to_le_bytes());
+    }
+    out.extend(b"Slot");
+    for word in [1u32, 256, 1] {
+        out.extend(word.to_le_bytes());
+    }
+    out.resize(4096, 0);
+    out.extend(b"BlbS");
+    for word in [1u32, 0, header.len() as u32] {
+        out.extend(word.to_le_bytes());
+    }
+    out.extend(header);
+    out
+}
+
+#[test]
+fn databases_of_rpm_are_read() {
+    let found = scan("usr/lib/sysimage/rpm/rpmdb.sqlite", &rpm_sqlite()).unwrap();
+    assert_eq!(found.len(), 43, "{found:?}");
+    for want in [
+        "pkg:rpm/debian/alpha@1.1-1.el9?arch=noarch&distro=debian-12&upstream=alpha-1.1-1.el9.src.rpm",
+        "pkg:rpm/debian/beta@1.2-2.el9?arch=noarch&distro=debian-12&epoch=2&upstream=beta-1.2-2.el9.src.rpm",
+        "pkg:rpm/debian/sub40@3.0-1?arch=noarch&distro=debian-12&upstream=many-3.0-1.src.rpm",
+    ] {
+        assert!(found.iter().any(|purl| purl == want), "{want} in {found:?}");
+    }
+    let ndb = scan("usr/lib/sysimage/rpm/Packages.db", &rpm_ndb());
+    assert_eq!(ndb, Ok(vec!["pkg:rpm/debian/a@1.0-2?arch=noarch&distro=debian-12&epoch=7".to_owned()]));
+}
+
+#[test]
+fn a_damaged_database_of_rpm_ends() {
+    let whole = rpm_sqlite();
+    for end in (0..whole.len()).step_by(997) {
+        drop(scan("var/lib/rpm/rpmdb.sqlite", &whole[..end]));
+        for flip in [0x01, 0xff] {
+            let mut other = whole.clone();
+            other[end] ^= flip;
+            drop(scan("var/lib/rpm/rpmdb.sqlite", &other));
+        }
+    }
+    // The beginning is where the trees are told.
+    for at in 0..200 {
+        let mut other = whole.clone();
+        other[at] = !other[at];
+        drop(scan("var/lib/rpm/rpmdb.sqlite", &other));
+    }
 }
 
 #[test]
@@ -207,7 +281,7 @@ fn hostile_files_are_noted_and_never_crash() {
 #[test]
 fn no_truncation_or_flip_of_a_binary_file_crashes() {
     let jar = zip("META-INF/maven/g/a/pom.properties", "groupId=g\nartifactId=a\nversion=1\n");
-    for (path, whole) in [("a.jar", jar), ("bin/x", go_program())] {
+    for (path, whole) in [("a.jar", jar), ("bin/x", go_program()), ("var/lib/rpm/Packages.db", rpm_ndb())] {
         for end in 0..whole.len() {
             drop(scan(path, &whole[..end]));
             for flip in [0x01, 0x80, 0xff] {

@@ -53,7 +53,7 @@ pub(super) fn module(text: &str, _: &str, _: &Distribution) -> Result<Vec<Packag
 }
 
 /// What a program of Go 1.18 or later says of itself; nothing for other files.
-pub(super) fn program(read_at: ReadAt<'_>, size: u64) -> Result<Vec<Package>, Malformed> {
+pub(super) fn program(read_at: ReadAt<'_>, size: u64, _: &Distribution) -> Result<Vec<Package>, Malformed> {
     let Some(section) = build_info(read_at, size) else { return Ok(Vec::new()) };
     let (version, modules) = strings(&section).ok_or(Malformed("has build information that cannot be read"))?;
     let mut packages = Vec::new();

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use lap_solver::purl::Purl;
 
-use super::{Malformed, Package, ReadAt};
+use super::{Distribution, Malformed, Package, ReadAt};
 
 /// Largest directory of an archive, in bytes.
 const DIRECTORY: u64 = 64 << 20;
@@ -17,7 +17,7 @@ pub(super) fn fits(path: &str, _: bool) -> bool {
     [".jar", ".war", ".ear"].iter().any(|end| path.ends_with(end))
 }
 
-pub(super) fn scan(read_at: ReadAt<'_>, size: u64) -> Result<Vec<Package>, Malformed> {
+pub(super) fn scan(read_at: ReadAt<'_>, size: u64, _: &Distribution) -> Result<Vec<Package>, Malformed> {
     let directory = directory(read_at, size).ok_or(Malformed("is not the ZIP archive it should be"))?;
     let mut packages = Vec::new();
     let mut rest = &directory[..];

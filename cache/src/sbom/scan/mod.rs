@@ -27,7 +27,7 @@ pub(super) enum Reads {
     /// As text; what is no UTF-8 is replaced. With its absolute path.
     Text(fn(&str, &str, &Distribution) -> Result<Vec<Package>, Malformed>),
     /// In parts, with its size.
-    Parts(fn(ReadAt<'_>, u64) -> Result<Vec<Package>, Malformed>),
+    Parts(fn(ReadAt<'_>, u64, &Distribution) -> Result<Vec<Package>, Malformed>),
 }
 
 /// A kind of file that tells of packages.
