@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: Vec<(String, String)>,
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) source_date_epoch: Option<String>,
+    /// Where programs lie.
+    pub(crate) programs: Vec<PathBuf>,
     /// Bytes of a container's log that are kept.
     pub(crate) log_limit: Option<u64>,
     /// `BUILDKIT_PROGRESS`.
@@ -91,6 +93,8 @@ impl Settings {
             rootless,
             proxies: PROXIES.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),
             source_date_epoch: variable("SOURCE_DATE_EPOCH"),
+            programs: std::env::var_os("PATH")
+                .map_or_else(|| vec![PathBuf::from("/usr/bin")], |path| std::env::split_paths(&path).collect()),
             log_limit: Some(LOG_LIMIT),
             progress: variable("LAP_PROGRESS").or_else(|| variable("BUILDKIT_PROGRESS")),
         })

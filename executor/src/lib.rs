@@ -7,6 +7,7 @@
 //! links this crate calls [`hidden_entry`] first thing in `main`, before any thread exists.
 
 pub mod container;
+pub mod emulation;
 pub mod grant;
 pub mod network;
 pub mod op;
@@ -29,6 +30,7 @@ pub fn hidden_entry(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
     let name = args.next()?;
     match name.to_str()? {
         sandbox::INIT_NAME => Some(sandbox::init::main(args.next())),
+        emulation::HOLDER_NAME => Some(emulation::holder_main(args)),
         container::SUPERVISOR_NAME => Some(container::supervisor_main(args)),
         _ => None,
     }

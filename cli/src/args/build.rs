@@ -79,9 +79,9 @@ pub(crate) struct Build {
     #[arg(long, hide = true)]
     pub(crate) load: bool,
 
-    /// Platform to build for [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH", help_heading = "Dockerfile")]
-    pub(crate) platform: Option<String>,
+    /// Platforms to build for; several give an index [default: this machine's]
+    #[arg(long = "platform", value_name = "OS/ARCH,...", value_delimiter = ',', help_heading = "Dockerfile")]
+    pub(crate) platforms: Vec<String>,
 
     /// Make the same image of the same inputs at any time: times become that of the context's commit (or of its
     /// newest file, or SOURCE_DATE_EPOCH), in the layers made here too

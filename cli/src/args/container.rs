@@ -119,6 +119,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "SIGNAL", help_heading = "Life")]
     pub(crate) stop_signal: Option<String>,
 
+    /// Platform of the image [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+
     /// Fetch the image: always, missing or never
     #[arg(long, value_name = "WHEN", default_value = "missing", value_parser = ["always", "missing", "never"], help_heading = "Life")]
     pub(crate) pull: String,

@@ -86,15 +86,18 @@ fn mode(settings: &Settings, args: &Build) -> anyhow::Result<Mode> {
 pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
     let names = args.tags.iter().map(|name| crate::image::reference(name)).collect::<Result<_, _>>()?;
     let context = Context::parse(&args.context)?;
-    let platform = match &args.platform {
-        Some(text) if text.contains(',') => {
-            bail!("--platform {text}: several platforms in one build are not supported yet; build them one by one")
-        }
-        Some(text) => Platform::parse(text, &Platform::host())?,
-        None => Platform::host(),
-    };
+    let texts = args.platforms.iter().map(String::as_str).filter(|text| !text.is_empty());
+    let mut platforms: Vec<Platform> =
+        texts.map(|text| Platform::parse(text, &Platform::host())).collect::<Result<_, _>>()?;
+    let given = platforms.first().cloned();
+    let platform = given.clone().unwrap_or_else(Platform::host);
+    if platforms.is_empty() {
+        platforms.push(platform.clone());
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    platforms.retain(|platform| seen.insert(platform.clone()));
     let mut options = lap_frontend::Options::new(platform.clone());
-    options.platform_given = args.platform.is_some();
+    options.platform_given = given.is_some();
     options.build_platform = Platform::host();
     options.build_args = args.build_args.iter().filter_map(with_value).collect();
     if let Some(epoch) = &app.settings.source_date_epoch {
@@ -156,6 +159,7 @@ pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
             .collect(),
         shm_size: args.shm_size.map(|size| size.0),
         cgroup_parent: args.cgroup_parent.clone(),
+        platforms,
         annotations: {
             let annotations = args.annotations.iter().map(|text| Annotation::of_flag(text).map_err(anyhow::Error::msg));
             annotations.collect::<Result<Vec<_>, _>>().context("--annotation")?.concat()

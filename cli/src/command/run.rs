@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use lap_cache::digest::Digest;
-use lap_cache::image::Image;
-use lap_executor::container::{Containers, CreateOptions, NetworkMode, Notice, VolumeSource};
+use lap_cache::image::{Image, ImageError};
+use lap_executor::container::{Containers, CreateOptions, Emulated, NetworkMode, Notice, VolumeSource};
 use lap_executor::sandbox::{Limits, Rlimit};
 use lap_solver::event::Events;
 use lap_solver::platform::Platform;
@@ -69,17 +69,25 @@ fn start(app: &App, args: Run) -> anyhow::Result<i32> {
 
 /// The image, fetched where that is wanted.
 fn image(app: &App, args: &Run) -> anyhow::Result<Image> {
+    let store = app.store()?;
+    let platform = args.platform.as_ref().map(|text| Platform::parse(text, &Platform::host())).transpose()?;
     if args.pull != "always"
-        && let Some(found) = find(app.store()?, &args.image)?
+        && let Some(found) = find(store, &args.image)?
     {
-        return Ok(found.image);
+        let Some(platform) = &platform else { return Ok(found.image) };
+        match store.image_for(&found.entry.digest, platform) {
+            Ok(image) if image.platform() == *platform => return Ok(image),
+            Ok(_) | Err(ImageError::NoPlatform { .. }) if args.pull != "never" => {}
+            Ok(image) => bail!("the image {} is for {}, not for {platform}", args.image, image.platform()),
+            Err(error) => return Err(error.into()),
+        }
     }
     if args.pull == "never" {
         bail!("no such image: {}", args.image);
     }
     let name = reference(&args.image)?;
     eprintln!("Unable to find image '{}' locally", name.familiar());
-    pull::fetch(app, &name, &Platform::host(), &[], Mode::Auto)
+    pull::fetch(app, &name, &platform.unwrap_or_else(Platform::host), &[], Mode::Auto)
 }
 
 /// A base image that was only built on may not be here yet.
@@ -148,8 +156,16 @@ fn options(app: &App, args: Run, image: &Image) -> anyhow::Result<CreateOptions>
         shm_size: args.shm_size.map(|size| size.0),
         stop_signal: args.stop_signal,
         log_limit: app.settings.log_limit,
+        emulated: emulated(app, image),
         ..CreateOptions::default()
     })
+}
+
+/// What an image of another platform needs; one that does not say what it is for is for this machine.
+fn emulated(app: &App, image: &Image) -> Option<Emulated> {
+    let platform = image.platform();
+    let foreign = !image.config.architecture.is_empty() && platform != Platform::host();
+    foreign.then(|| Emulated { platform, emulators: app.settings.programs.clone() })
 }
 
 /// `NAME=VALUE`; a lone name takes its value from here, and is left out where it has none.

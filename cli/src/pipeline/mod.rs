@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
 use lap_cache::image::{Artifact, Image, Reference};
 use lap_cache::prune::Lease;
+use lap_executor::emulation::Emulators;
 use lap_executor::grant::Grants;
 use lap_executor::network::Network;
 use lap_executor::sandbox::{Limits, Rlimit};
@@ -71,6 +72,8 @@ pub(crate) struct Request {
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) shm_size: Option<u64>,
     pub(crate) cgroup_parent: Option<String>,
+    /// What is built for; more than one give an index.
+    pub(crate) platforms: Vec<Platform>,
     /// Of every image that is written out or kept.
     pub(crate) annotations: Vec<Annotation>,
     /// Whether layers made here get times that do not depend on when they were made.
@@ -199,14 +202,16 @@ pub(crate) fn build_all(app: &App, jobs: &[Job<'_>], screen: &Screen) -> anyhow:
         let contexts = contexts(&requests)?;
         let uplink = uplink(app, &graph, &events)?;
         let commits = Commits::default();
+        let emulators = Arc::new(Emulators::new(app.settings.programs.clone()));
         let crew = Crew::new(&requests, merged.owners, |request| {
             let mut options = worker_options(app, request, &resolver, &events)?;
             (options.contexts, options.uplink) = (contexts.clone(), uplink.clone());
             options.commits = commits.clone();
+            options.emulators = Arc::clone(&emulators);
             Ok(BuildWorker::new(options))
         })?;
 
-        let targets: Vec<VertexId> = merged.images.iter().filter_map(|image| image.root).collect();
+        let targets: Vec<VertexId> = merged.images.iter().flatten().filter_map(|image| image.root).collect();
         let (executor, index) = (Arc::clone(&crew), Arc::clone(&crew));
         let limits = DriveLimits::default();
         let solution = solve(Arc::clone(&graph), &targets, executor, index, &events, limits, interrupt.asked()).await;
@@ -224,12 +229,12 @@ pub(crate) fn build_all(app: &App, jobs: &[Job<'_>], screen: &Screen) -> anyhow:
         })?;
 
         let mut built = Vec::with_capacity(jobs.len());
-        for (index, (job, image)) in jobs.iter().zip(&merged.images).enumerate() {
+        for (index, (job, images)) in jobs.iter().zip(&merged.images).enumerate() {
             if !job.wanted {
                 built.push(None);
                 continue;
             }
-            let finish = finish(app, job.request, &graph, image, &solution, crew.worker(index), &resolver, &events);
+            let finish = finish(app, job.request, &graph, images, &solution, crew.worker(index), &resolver, &events);
             built.push(Some(tokio::select! {
                 built = finish => built?,
                 () = interrupt.asked() => return Err(interrupted()),
@@ -242,31 +247,49 @@ pub(crate) fn build_all(app: &App, jobs: &[Job<'_>], screen: &Screen) -> anyhow:
 /// The graphs of several requests as one.
 struct Merged {
     graph: Graph,
-    /// One a job.
-    images: Vec<ImageIntent>,
+    /// Of each job, one a platform.
+    images: Vec<Vec<ImageIntent>>,
     warnings: Vec<Diagnostic>,
     /// The first job that needs each vertex.
     owners: Vec<usize>,
 }
 
 async fn merge(app: &App, jobs: &[Job<'_>], resolver: &mut Resolver<'_>) -> anyhow::Result<Merged> {
-    let (mut targets, mut warnings) = (Vec::<Arc<TargetContext>>::new(), Vec::new());
+    let (mut targets, mut warnings) = (Vec::<Vec<Arc<TargetContext>>>::new(), Vec::new());
     for job in jobs {
-        let mut options = job.request.options.clone();
-        for (name, index) in &job.linked {
-            let target = targets.get(*index).context("internal error: a target is linked before it is lowered")?;
-            options.contexts.insert(name.clone(), NamedContext::Target(Arc::clone(target)));
-        }
         resolver.set_pull(job.request.pull);
-        let lowered = lower(app, job.request, &options, resolver).await?;
-        warnings.extend(lowered.warnings);
-        targets.push(Arc::new(TargetContext { graph: lowered.graph, image: lowered.image }));
+        let mut of_job = Vec::new();
+        for platform in &job.request.platforms {
+            let mut options = job.request.options.clone();
+            options.platform = platform.clone();
+            for (name, index) in &job.linked {
+                let built = targets.get(*index).map(Vec::as_slice).unwrap_or_default();
+                let target = built.iter().find(|target| target.image.platform == *platform).or(built.first());
+                let target = target.context("internal error: a target is linked before it is lowered")?;
+                options.contexts.insert(name.clone(), NamedContext::Target(Arc::clone(target)));
+            }
+            let lowered = lower(app, job.request, &options, resolver).await?;
+            if of_job.is_empty() {
+                warnings.extend(lowered.warnings);
+            }
+            of_job.push(Arc::new(TargetContext { graph: lowered.graph, image: lowered.image }));
+        }
+        targets.push(of_job);
     }
     let (mut builder, mut images, mut owners) = (Builder::new(), Vec::new(), Vec::new());
-    for (index, (job, target)) in jobs.iter().zip(&targets).enumerate() {
-        let places = builder.import(&target.graph, |metadata| named(metadata, &job.name));
-        owners.resize(builder.graph().vertices().len(), index);
-        images.push(target.image.moved(&places));
+    for (index, (job, targets)) in jobs.iter().zip(&targets).enumerate() {
+        let mut of_job = Vec::new();
+        for (platform, target) in job.request.platforms.iter().zip(targets) {
+            // Steps that do not depend on the platform are one, and bear the name of the first.
+            let mut name = job.name.clone();
+            if targets.len() > 1 {
+                name = format!("{name} {platform}").trim_start().to_owned();
+            }
+            let places = builder.import(&target.graph, |metadata| named(metadata, &name));
+            owners.resize(builder.graph().vertices().len(), index);
+            of_job.push(target.image.moved(&places));
+        }
+        images.push(of_job);
     }
     Ok(Merged { graph: builder.finish(), images, warnings, owners })
 }
@@ -411,50 +434,46 @@ fn uplink(app: &App, graph: &Graph, events: &Events) -> anyhow::Result<Uplink> {
     Ok(Uplink::Bridge(Network::open(&app.settings.run_dir).context("cannot prepare the network of RUN steps")?))
 }
 
-/// Layers to image to everywhere it was asked for.
+/// Layers to images to everywhere it was asked for.
 async fn finish(
     app: &App,
     request: &Request,
     graph: &Graph,
-    intent: &ImageIntent,
+    intents: &[ImageIntent],
     solution: &Solution<StepOutput>,
     worker: &Arc<BuildWorker>,
     resolver: &Resolver<'_>,
     events: &Events,
 ) -> anyhow::Result<Built> {
     let store = app.store()?;
-    let root = intent.root.and_then(|root| solution.outputs.get(&root)).and_then(StepOutput::snapshot);
-    let snapshot = root.cloned().unwrap_or_default();
-    let made = snapshot.diff_ids();
-    let config = config::complete(store, graph, intent, solution, &made, request.epoch)?;
-    let rewritten = match request.epoch {
-        Some(epoch) if request.rewrites_times() => epoch::retimed(store, &made, epoch, solution, resolver)?,
-        _ => made.clone(),
+    let mut parts = Vec::new();
+    for intent in intents {
+        let root = intent.root.and_then(|root| solution.outputs.get(&root)).and_then(StepOutput::snapshot);
+        let snapshot = root.cloned().unwrap_or_default();
+        let made = snapshot.diff_ids();
+        let config = config::complete(store, graph, intent, solution, &made, request.epoch)?;
+        let rewritten = match request.epoch {
+            Some(epoch) if request.rewrites_times() => epoch::retimed(store, &made, epoch, solution, resolver)?,
+            _ => made.clone(),
+        };
+        let layers = if request.reproducible { rewritten.clone() } else { made };
+        let commits = worker.commits();
+        let attester = Attester { store, request, graph, intent, solution, resolver, commits };
+        parts.push(outputs::Part { snapshot, layers, rewritten, config, platform: &intent.platform, attester });
+    }
+    let outputs = outputs::Outputs { app, request, parts: &parts, worker, resolver, events };
+    let artifact = match (outputs.write().await?, parts.as_slice()) {
+        (Some(written), _) => written,
+        (None, [part]) if !part.attester.is_asked() => {
+            let annotations = request.annotations(None, Level::Manifest, part.platform);
+            let deferred = AssembleOptions { blobs: Blobs::Deferred, annotations, ..AssembleOptions::default() };
+            let image = assemble(store, &part.layers, part.config.clone(), &deferred, events);
+            image.context("cannot put the image together")?.into()
+        }
+        (None, _) => outputs.whole().await?,
     };
-    let layers = if request.reproducible { rewritten.clone() } else { made };
-    let annotations = request.annotations(None, Level::Manifest, &intent.platform);
-    let deferred = AssembleOptions { blobs: Blobs::Deferred, annotations, ..AssembleOptions::default() };
-    let image = assemble(store, &layers, config.clone(), &deferred, events).context("cannot put the image together")?;
-    let attester = Attester { store, request, graph, intent, solution, resolver, commits: worker.commits() };
-
-    let outputs = outputs::Outputs {
-        app,
-        request,
-        layers: &layers,
-        rewritten: &rewritten,
-        config: &config,
-        attester: &attester,
-        platform: &intent.platform,
-        worker,
-        resolver,
-        events,
-    };
-    let artifact = match outputs.write(&snapshot).await? {
-        Some(written) => written,
-        None if attester.is_asked() => outputs.attested(&snapshot).await?,
-        None => image.clone().into(),
-    };
-    let image = artifact.runnable().first().map_or(image, |image| (*image).clone());
+    let first = artifact.runnable().first().map(|image| (*image).clone());
+    let image = first.context("internal error: a build ended without an image")?;
     if request.names.is_empty() {
         store.keep(artifact.descriptor())?;
     }

@@ -10,8 +10,9 @@ use lap_cache::digest::Digest;
 use lap_cache::export::{Named, docker_archive, local_dir_with, oci_dir, oci_tar, rootfs_tar_with};
 use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
 use lap_cache::image::compress::Compression;
+use lap_cache::image::index::{Entry, Role};
 use lap_cache::image::manifest::annotated;
-use lap_cache::image::{Artifact, Image, Reference};
+use lap_cache::image::{Artifact, Image, Index, Reference};
 use lap_cache::layer::Owner;
 use lap_cache::snapshot::Snapshot;
 use lap_executor::grant::Secret;
@@ -35,40 +36,54 @@ pub(crate) fn to_stdout(output: &Output) -> bool {
     }
 }
 
+/// The result for one platform.
+pub(super) struct Part<'a> {
+    pub(super) snapshot: Snapshot,
+    pub(super) layers: Vec<Digest>,
+    /// The same with times rewritten, for outputs that ask for it.
+    pub(super) rewritten: Vec<Digest>,
+    pub(super) config: ImageConfig,
+    pub(super) platform: &'a Platform,
+    pub(super) attester: Attester<'a>,
+}
+
+impl Part<'_> {
+    fn layers_for(&self, output: &Output) -> &[Digest] {
+        if output.rewrite_timestamp { &self.rewritten } else { &self.layers }
+    }
+}
+
 /// Writes outputs.
 pub(super) struct Outputs<'a> {
     pub(super) app: &'a App,
     pub(super) request: &'a Request,
-    pub(super) layers: &'a [Digest],
-    /// The same with times rewritten, for outputs that ask for it.
-    pub(super) rewritten: &'a [Digest],
-    pub(super) config: &'a ImageConfig,
-    pub(super) attester: &'a Attester<'a>,
-    pub(super) platform: &'a Platform,
+    /// At least one.
+    pub(super) parts: &'a [Part<'a>],
     pub(super) worker: &'a Arc<BuildWorker>,
     pub(super) resolver: &'a Resolver<'a>,
     pub(super) events: &'a Events,
 }
 
 impl Outputs<'_> {
-    /// Writes all that was asked for. Returns the image as it was last put together with blobs, if any was, with its
-    /// attestations.
-    pub(super) async fn write(&self, snapshot: &Snapshot) -> anyhow::Result<Option<Artifact>> {
+    /// Writes all that was asked for. Returns the image, or the index of several, as it was last put together with
+    /// blobs, if any was, with its attestations.
+    pub(super) async fn write(&self) -> anyhow::Result<Option<Artifact>> {
         let mut last = None;
         for output in &self.request.outputs {
             match output.kind {
                 OutputKind::CacheOnly => {}
                 OutputKind::Tar | OutputKind::Local => {
-                    self.worker.ensure_layers(snapshot).await.context("cannot fetch the layers of the base image")?;
-                    self.root_file_system(output)?;
+                    for part in self.parts {
+                        self.ensure_layers(part).await?;
+                        self.root_file_system(output, part)?;
+                    }
                 }
                 OutputKind::Oci | OutputKind::Docker | OutputKind::Image | OutputKind::Registry => {
-                    let built = self.image(output, snapshot).await?;
                     let mut names = self.request.names.clone();
                     for name in &output.names {
                         names.push(crate::image::reference(name)?);
                     }
-                    let built = self.attester.artifact(built, &names, Some(output))?;
+                    let built = self.artifact(output, &names).await?;
                     match output.kind {
                         OutputKind::Oci | OutputKind::Docker => self.archive(output, &built, names)?,
                         _ if output.push => self.push(&built, &names).await?,
@@ -79,23 +94,54 @@ impl Outputs<'_> {
             }
         }
         if self.request.push {
-            let built = self.attested(snapshot).await?;
+            let built = self.whole().await?;
             self.push(&built, &self.request.names).await?;
             last = Some(built);
         }
         Ok(last)
     }
 
-    /// The image as registries take it, with its attestations.
-    pub(super) async fn attested(&self, snapshot: &Snapshot) -> anyhow::Result<Artifact> {
+    /// The image, or the index of several, as registries take it, with attestations.
+    pub(super) async fn whole(&self) -> anyhow::Result<Artifact> {
         let gzip: Output = "type=registry".parse().map_err(anyhow::Error::msg)?;
-        let image = self.image(&gzip, snapshot).await?;
-        self.attester.artifact(image, &self.request.names, None)
+        self.artifact(&gzip, &self.request.names).await
     }
 
-    /// The image with blobs as an output wants them, all of them in the store.
-    async fn image(&self, output: &Output, snapshot: &Snapshot) -> anyhow::Result<Image> {
-        self.worker.ensure_layers(snapshot).await.context("cannot fetch the layers of the base image")?;
+    async fn ensure_layers(&self, part: &Part<'_>) -> anyhow::Result<()> {
+        let fetched = self.worker.ensure_layers(&part.snapshot).await;
+        fetched.context("cannot fetch the layers of the base image")
+    }
+
+    /// The image of each platform with blobs as an output wants them, all of them in the store; several in an index.
+    async fn artifact(&self, output: &Output, names: &[Reference]) -> anyhow::Result<Artifact> {
+        if let [part] = self.parts {
+            let built = part.attester.artifact(self.image(output, part).await?, names, Some(output))?;
+            if matches!(built, Artifact::Image(_)) && self.request.index_annotations(Some(output)) {
+                bail!("annotations of an index need several platforms or attestations: this image has no index");
+            }
+            return Ok(built);
+        }
+        if output.kind == OutputKind::Docker {
+            bail!("type=docker holds one platform; write several with type=oci");
+        }
+        let mut entries = Vec::new();
+        for part in self.parts {
+            match part.attester.artifact(self.image(output, part).await?, names, None)? {
+                Artifact::Image(image) => entries.push(Entry { image: *image, role: Role::Runnable }),
+                Artifact::Index(index) => entries.extend(index.entries),
+            }
+        }
+        let Some(first) = self.parts.first() else { bail!("internal error: a build without a result") };
+        let annotations = |level| self.request.annotations(Some(output), level, first.platform);
+        let index = Index::assemble(self.app.store()?, entries, &annotations(Level::Index));
+        let mut index = index.context("cannot put the index together")?;
+        index.descriptor = annotated(index.descriptor, &annotations(Level::IndexDescriptor));
+        Ok(index.into())
+    }
+
+    /// The image of a platform with blobs as an output wants them, all of them in the store.
+    async fn image(&self, output: &Output, part: &Part<'_>) -> anyhow::Result<Image> {
+        self.ensure_layers(part).await?;
         let mut compression = match &output.compression {
             Some(name) => name.parse::<Compression>().with_context(|| format!("compression={name}"))?,
             None => Compression::default(),
@@ -103,10 +149,7 @@ impl Outputs<'_> {
         if let Some(level) = output.level {
             compression = compression.at_level(level);
         }
-        let annotations = |level| self.request.annotations(Some(output), level, self.platform);
-        if self.request.index_annotations(Some(output)) && !self.attester.is_asked() {
-            bail!("annotations of an index need several platforms or attestations: this image has no index");
-        }
+        let annotations = |level| self.request.annotations(Some(output), level, part.platform);
         let mut options = AssembleOptions {
             compression,
             force: false,
@@ -114,19 +157,19 @@ impl Outputs<'_> {
             annotations: annotations(Level::Manifest),
             blobs: Blobs::Written,
         };
-        let mut image = self.assembled(output, &options).await?;
+        let mut image = self.assembled(output, part, &options).await?;
         if output.force_compression {
             // What is compressed anew must be here, which it is now.
             options.force = true;
-            image = self.assembled(output, &options).await?;
+            image = self.assembled(output, part, &options).await?;
         }
         image.descriptor = annotated(image.descriptor, &annotations(Level::ManifestDescriptor));
         Ok(image)
     }
 
-    async fn assembled(&self, output: &Output, options: &AssembleOptions) -> anyhow::Result<Image> {
+    async fn assembled(&self, output: &Output, part: &Part<'_>, options: &AssembleOptions) -> anyhow::Result<Image> {
         let store = self.app.store()?;
-        let (layers, config, events) = (self.layers_for(output).to_vec(), self.config.clone(), self.events.clone());
+        let (layers, config, events) = (part.layers_for(output).to_vec(), part.config.clone(), self.events.clone());
         let work = {
             let (store, options) = (store.clone(), options.clone());
             move || assemble(&store, &layers, config, &options, &events)
@@ -134,10 +177,6 @@ impl Outputs<'_> {
         let image = tokio::task::spawn_blocking(work).await?.context("cannot put the image together")?;
         self.resolver.client().ensure_blobs(&image, store, self.events).await.context("cannot fetch layer blobs")?;
         Ok(image)
-    }
-
-    fn layers_for(&self, output: &Output) -> &[Digest] {
-        if output.rewrite_timestamp { self.rewritten } else { self.layers }
     }
 
     fn archive(&self, output: &Output, artifact: &Artifact, names: Vec<Reference>) -> anyhow::Result<()> {
@@ -157,17 +196,25 @@ impl Outputs<'_> {
         })
     }
 
-    fn root_file_system(&self, output: &Output) -> anyhow::Result<()> {
+    fn root_file_system(&self, output: &Output, part: &Part<'_>) -> anyhow::Result<()> {
         let store = self.app.store()?;
-        let created = self.config.created.as_deref().unwrap_or_default();
-        let files = self.attester.files(output, self.layers_for(output), created)?;
+        let created = part.config.created.as_deref().unwrap_or_default();
+        let files = part.attester.files(output, part.layers_for(output), created)?;
+        let several = self.parts.len() > 1;
         if output.kind == OutputKind::Local {
-            let dest = output.dest.clone().unwrap_or_default();
+            let mut dest = output.dest.clone().unwrap_or_default();
+            if several {
+                // As BuildKit names them.
+                dest = dest.join(part.platform.to_string().replace('/', "_"));
+            }
             let owner = Owner::Archive;
-            return local_dir_with(store, self.layers_for(output), &files, &dest, owner)
+            return local_dir_with(store, part.layers_for(output), &files, &dest, owner)
                 .with_context(|| format!("cannot write {}", dest.display()));
         }
-        to_file(output.dest.as_deref(), |writer| Ok(rootfs_tar_with(store, self.layers_for(output), &files, writer)?))
+        if several {
+            bail!("type=tar holds one platform; write several with type=local or type=oci");
+        }
+        to_file(output.dest.as_deref(), |writer| Ok(rootfs_tar_with(store, part.layers_for(output), &files, writer)?))
     }
 
     async fn push(&self, artifact: &Artifact, names: &[Reference]) -> anyhow::Result<()> {

@@ -5,10 +5,20 @@ use std::path::PathBuf;
 
 use lap_cache::digest::Digest;
 use lap_solver::image::{ContainerConfig, DEFAULT_PATH};
+use lap_solver::platform::Platform;
 use serde::{Deserialize, Serialize};
 
 use super::ContainerError;
 use crate::sandbox::{Limits, Rlimit};
+
+/// What programs of another architecture need.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Emulated {
+    /// Which they are for.
+    pub platform: Platform,
+    /// Directories in which emulators are looked for.
+    pub emulators: Vec<PathBuf>,
+}
 
 /// What `run` and `create` are given.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +83,8 @@ pub struct CreateOptions {
     pub shm_size: Option<u64>,
     /// `--cgroup-parent`.
     pub cgroup_parent: Option<String>,
+    /// What its programs need to run, where they are of another architecture.
+    pub emulated: Option<Emulated>,
     /// `--stop-signal`.
     pub stop_signal: Option<String>,
     /// `--stop-timeout`, in seconds.
@@ -216,6 +228,9 @@ pub struct Config {
     pub shm_size: Option<u64>,
     /// Parent of its control group.
     pub cgroup_parent: Option<String>,
+    /// What its programs need to run, where they are of another architecture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulated: Option<Emulated>,
     /// Number of the signal that asks it to stop.
     pub stop_signal: i32,
     /// Seconds until it is killed instead.
@@ -283,6 +298,7 @@ impl Config {
             limits: options.limits,
             shm_size: options.shm_size,
             cgroup_parent: options.cgroup_parent,
+            emulated: options.emulated,
             stop_signal: stop_signal.map_or(Ok(SIGTERM), |text| signal_number(text))?,
             stop_timeout: options.stop_timeout.unwrap_or(10),
             log_limit: options.log_limit,

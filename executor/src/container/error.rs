@@ -48,6 +48,9 @@ pub enum ContainerError {
     /// Its sandbox failed.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// Programs of the image's platform cannot run here.
+    #[error(transparent)]
+    Emulation(#[from] crate::emulation::EmulationError),
     /// The process that watches it reported a failure.
     #[error("{message}")]
     Supervisor {

@@ -4,6 +4,10 @@ use lap_solver::image::ContainerConfig;
 
 use super::Containers;
 use super::directory::Container;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+
 use super::error::ContainerError;
 use super::state::State;
 use crate::sandbox::{self, Enter, Running, Security, Stdio};
@@ -60,10 +64,22 @@ impl Containers {
             cap_add: config.cap_add.clone(),
             cap_drop: config.cap_drop.clone(),
             no_new_privileges: config.no_new_privileges,
+            user_namespace: other_user_namespace(live.process.pid)?,
             stdio: match options.tty {
                 true => Stdio::Pty { size: options.size },
                 false => Stdio::Pipes { stdin: options.interactive },
             },
         })?)
     }
+}
+
+/// The user namespace of a process, where it is not ours: emulators are registered there.
+fn other_user_namespace(pid: i32) -> Result<Option<OwnedFd>, ContainerError> {
+    let open = |process: &str| {
+        let path = format!("/proc/{process}/ns/user");
+        File::open(&path).map_err(ContainerError::file("open", path))
+    };
+    let (ours, theirs) = (open("self")?, open(&pid.to_string())?);
+    let number = |file: &File| file.metadata().map(|metadata| metadata.ino()).ok();
+    Ok((number(&ours) != number(&theirs)).then(|| theirs.into()))
 }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use lap_cache::store::Store;
 
-pub use config::{Config, CreateOptions, NetworkMode, Volume, VolumeSource, signal_number};
+pub use config::{Config, CreateOptions, Emulated, NetworkMode, Volume, VolumeSource, signal_number};
 pub use directory::Container;
 pub use error::ContainerError;
 pub use exec::ExecOptions;

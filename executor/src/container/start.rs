@@ -13,6 +13,7 @@ use super::error::ContainerError;
 use super::logs::LogWriter;
 use super::state::{Ended, Live, ProcessId, State};
 use super::{Containers, time};
+use crate::emulation::Emulators;
 use crate::network::{self, Attachment, Network};
 use crate::sandbox::{
     self, EtcFiles, Exit, Init, MountSource, NetworkSetup, Rootfs, Running, SandboxMount, Security, Spec, Stdio,
@@ -37,12 +38,14 @@ pub struct Attached {
     /// What the user should know.
     pub notices: Vec<Notice>,
     network: Option<(Attachment, Network)>,
+    /// Held as long as it runs.
+    _emulators: Option<Emulators>,
     log: Option<LogWriter>,
     containers: Containers,
 }
 
-/// A sandbox that runs, its network, and what the user should know.
-type Launched = (Running, Option<(Attachment, Network)>, Vec<Notice>);
+/// A sandbox that runs, its network, its emulators, and what the user should know.
+type Launched = (Running, Option<(Attachment, Network)>, Option<Emulators>, Vec<Notice>);
 
 impl Containers {
     /// Starts a container and stays with it; `size` is that of the caller's terminal.
@@ -55,13 +58,14 @@ impl Containers {
         }
         self.tidy(&mut container)?;
         match self.launch(&container, size) {
-            Ok((running, network, notices)) => {
+            Ok((running, network, emulators, notices)) => {
                 let started = self.watch(&mut container, &running, network.as_ref());
                 let keeps_log = !container.config.auto_remove;
                 let log = keeps_log.then(|| LogWriter::open(&container)).transpose();
                 // An error from here on drops `running`, which kills it.
                 started?;
-                Ok(Attached { log: log?, container, running, notices, network, containers: self.clone() })
+                let (log, containers) = (log?, self.clone());
+                Ok(Attached { log, container, running, notices, network, _emulators: emulators, containers })
             }
             Err(error) => {
                 self.record_failure(&mut container, &error);
@@ -91,8 +95,14 @@ impl Containers {
             }
         };
         let address = network.as_ref().map(|(attachment, _)| attachment.address());
-        let spec = self.spec(container, setup, address, size)?;
-        Ok((sandbox::spawn(spec)?, network, notices))
+        let (mut emulators, mut user_namespace) = (None, None);
+        if let Some(emulated) = &config.emulated {
+            let own = Emulators::new(emulated.emulators.clone());
+            user_namespace = own.prepare(&emulated.platform)?;
+            emulators = Some(own);
+        }
+        let spec = Spec { user_namespace, ..self.spec(container, setup, address, size)? };
+        Ok((sandbox::spawn(spec)?, network, emulators, notices))
     }
 
     fn spec(
@@ -136,6 +146,7 @@ impl Containers {
             },
             shm_size: config.shm_size,
             init: if config.init { Init::Reaper } else { Init::Command },
+            user_namespace: None,
         })
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Enter {
     pub(crate) cap_drop: Vec<String>,
     /// Whether setuid gives nothing.
     pub(crate) no_new_privileges: bool,
+    /// Entered at last.
+    pub(crate) user_namespace: Option<OwnedFd>,
     /// Input and output.
     pub(crate) stdio: Stdio,
 }
@@ -71,6 +73,7 @@ pub(crate) fn enter(enter: Enter) -> Result<Running, SandboxError> {
                     _ => None,
                 },
                 own_stdio: matches!(enter.stdio, Stdio::Pipes { .. } | Stdio::Pty { .. }),
+                user_namespace: enter.user_namespace.as_ref().map(AsRawFd::as_raw_fd),
             },
             reaper: true,
             guest: true,

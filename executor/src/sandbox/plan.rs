@@ -151,6 +151,9 @@ pub(crate) struct Command {
     pub(crate) terminal: Option<Terminal>,
     /// Whether input and output belong to the command's user.
     pub(crate) own_stdio: bool,
+    /// The user namespace that is entered at last.
+    #[serde(default)]
+    pub(crate) user_namespace: Option<RawFd>,
 }
 
 /// What of the machine a plan depends on.
@@ -278,6 +281,7 @@ impl Plan {
                     _ => None,
                 },
                 own_stdio: matches!(spec.stdio, Stdio::Pipes { .. } | Stdio::Pty { .. }),
+                user_namespace: spec.user_namespace.as_ref().map(AsRawFd::as_raw_fd),
             },
             reaper: spec.init == Init::Reaper,
             guest: false,
@@ -293,6 +297,7 @@ impl Plan {
     /// Descriptors that the init inherits.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         let mut all = vec![self.status];
+        all.extend(self.command.user_namespace);
         for action in &self.actions {
             match action {
                 Action::JoinCgroups(fds) => all.extend(fds),

@@ -49,6 +49,9 @@ pub struct Spec {
     pub shm_size: Option<u64>,
     /// Who is process 1.
     pub init: Init,
+    /// A user namespace that the command enters last, such as one in which emulators are registered
+    /// ([`crate::emulation`]).
+    pub user_namespace: Option<OwnedFd>,
 }
 
 impl Default for Spec {
@@ -75,6 +78,7 @@ impl Default for Spec {
             etc: EtcFiles::default(),
             shm_size: None,
             init: Init::Reaper,
+            user_namespace: None,
         }
     }
 }

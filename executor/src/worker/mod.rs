@@ -25,6 +25,7 @@ use lap_solver::worker::Worker;
 pub use error::WorkerError;
 pub(crate) use files::Source;
 
+use crate::emulation::Emulators;
 use crate::grant::Grants;
 use crate::network::Network;
 use crate::op;
@@ -111,6 +112,8 @@ pub struct Options {
     pub cgroup_parent: Option<String>,
     /// Where commits are noted; the same for all workers of one build.
     pub commits: Commits,
+    /// Runs programs of other architectures.
+    pub emulators: Arc<Emulators>,
     /// Whoever wants to know.
     pub events: Events,
 }
@@ -133,6 +136,7 @@ impl Options {
             shm_size: None,
             cgroup_parent: None,
             commits: Commits::default(),
+            emulators: Arc::default(),
             events: Events::none(),
         }
     }

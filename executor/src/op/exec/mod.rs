@@ -12,6 +12,7 @@ use std::sync::Arc;
 use lap_cache::snapshot::{Snapshot, Workspace};
 use lap_solver::graph::{Exec, Network, Security, Vertex, VertexId};
 
+use crate::emulation::EmulationError;
 use crate::network::{Attachment, NetworkError};
 use crate::sandbox::{self, NetworkSetup, Rootfs, SandboxError, Spec, Stdio};
 use crate::worker::{BuildWorker, Output, Uplink, WorkerError, root_of, with_layer};
@@ -54,6 +55,9 @@ pub enum ExecError {
         /// Why.
         source: io::Error,
     },
+    /// Programs of the platform cannot run here.
+    #[error(transparent)]
+    Emulation(#[from] EmulationError),
     /// A mount's source is not there.
     #[error("cannot mount {source_path:?} at {target:?}")]
     Mount {
@@ -91,6 +95,8 @@ pub(crate) async fn run(
         // Making a network namespace is the dearest part: it goes on meanwhile.
         bridge.prepare();
     }
+    let (emulators, platform) = (Arc::clone(&worker.options.emulators), exec.platform.clone());
+    let user_namespace = tokio::task::spawn_blocking(move || emulators.prepare(&platform)).await?.map_err(ExecError::from)?;
     worker.ensure_layers(&root).await?;
     let network = attach(worker, exec.network).await?;
     let mut prepared = mounts::prepare(worker, exec, &inputs).await?;
@@ -103,7 +109,7 @@ pub(crate) async fn run(
     })
     .await??;
     let rootfs = Rootfs { lowers: plan.lowers, upper: plan.upper, work: plan.work, volatile: true, readonly: false };
-    let spec = spec(worker, id, vertex, exec, rootfs, network.as_ref(), &mut prepared)?;
+    let spec = Spec { user_namespace, ..spec(worker, id, vertex, exec, rootfs, network.as_ref(), &mut prepared)? };
     let running = tokio::task::spawn_blocking(move || sandbox::spawn(spec)).await?.map_err(ExecError::from)?;
 
     let (exit, tail) = output::follow(running, id, &worker.options.events).await?;

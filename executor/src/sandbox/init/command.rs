@@ -114,6 +114,11 @@ fn prepare(plan: &Plan, identity: &Account, cwd: &OwnedFd, terminal: Option<Owne
         own_stdio(identity);
     }
     enter_directory(cwd)?;
+    if let Some(number) = plan.command.user_namespace {
+        let namespace = sys::take_fd(number)?;
+        nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWUSER)
+            .during(|| "enter the emulators' user namespace".to_owned())?;
+    }
     let filter: Option<Vec<Instruction>> = plan.command.filter.map(|blob| {
         let (chunks, _) = plan.blob(blob).as_chunks::<8>();
         chunks.iter().map(|bytes| Instruction::from_bytes(*bytes)).collect()
