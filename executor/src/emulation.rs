@@ -197,7 +197,10 @@ impl Emulators {
         let set_up = (|| {
             answer()?;
             for map in ["uid_map", "gid_map"] {
-                std::fs::write(format!("{path}/{map}"), identity(&std::fs::read_to_string(format!("/proc/self/{map}"))?))?;
+                std::fs::write(
+                    format!("{path}/{map}"),
+                    identity(&std::fs::read_to_string(format!("/proc/self/{map}"))?),
+                )?;
             }
             stdin.write_all(b"go\n")?;
             answer()?;
@@ -301,7 +304,8 @@ pub(crate) fn holder_main(rules: impl Iterator<Item = OsString>) -> i32 {
 /// Mounts the namespace's register, attached nowhere, and fills it. It is empty again when the mount goes.
 fn mount(rules: impl Iterator<Item = OsString>) -> io::Result<OwnedFd> {
     let during = |act: &'static str| move |error| io::Error::other(format!("{act}: {}", io::Error::from(error)));
-    let context = rustix::mount::fsopen("binfmt_misc", FsOpenFlags::FSOPEN_CLOEXEC).map_err(during("open binfmt_misc"))?;
+    let context =
+        rustix::mount::fsopen("binfmt_misc", FsOpenFlags::FSOPEN_CLOEXEC).map_err(during("open binfmt_misc"))?;
     rustix::mount::fsconfig_create(context.as_fd()).map_err(during("mount binfmt_misc in a user namespace"))?;
     let attributes = MountAttrFlags::empty();
     let mount = rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
@@ -343,7 +347,10 @@ mod tests {
         assert!(none.prepare(&Platform::host()).unwrap().is_none());
         let parse = |text: &str| Platform::parse(text, &Platform::host()).unwrap();
         let error = none.prepare(&parse("linux/mips64")).unwrap_err().to_string();
-        assert!(error.contains("qemu-mips64-static") && error.contains("install the package qemu-user-static"), "{error}");
+        assert!(
+            error.contains("qemu-mips64-static") && error.contains("install the package qemu-user-static"),
+            "{error}"
+        );
         assert!(matches!(none.prepare(&parse("windows/arm")), Err(EmulationError::Unknown { .. })));
     }
 }

@@ -14,6 +14,7 @@ mod errors;
 mod export;
 mod old_kernel;
 mod peers;
+mod platforms;
 mod registry;
 mod reproducible;
 mod rootless;

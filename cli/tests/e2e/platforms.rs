@@ -78,8 +78,12 @@ CMD [\"/built\", \"/ran\"]
     // What others see: the layout, the registry, the files.
     let layout = run("skopeo", &["inspect", "--raw", &format!("oci:{}:1", lap.path("o").display())]).ok().json();
     assert_eq!(layout["annotations"]["a"], "b");
-    let platforms: Vec<&str> =
-        layout["manifests"].as_array().unwrap().iter().map(|m| m["platform"]["architecture"].as_str().unwrap()).collect();
+    let platforms: Vec<&str> = layout["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["platform"]["architecture"].as_str().unwrap())
+        .collect();
     assert_eq!(platforms, ["amd64", "arm64"]);
     for (architecture, only) in [("amd64", None), ("arm64", Some("arm"))] {
         let source = format!("docker://{name}");
@@ -132,5 +136,7 @@ fn a_missing_emulator_is_named_and_stages_without_foreign_steps_need_none() {
     let failed = build("FROM box\nRUN true\n");
     let said = String::from_utf8_lossy(&failed.stderr).into_owned();
     assert!(!failed.status.success() && said.contains("install the package qemu-user-static"), "{said}");
-    assert!(build("FROM --platform=$BUILDPLATFORM box AS b\nRUN touch /x\nFROM box\nCOPY --from=b /x /\n").status.success());
+    assert!(
+        build("FROM --platform=$BUILDPLATFORM box AS b\nRUN touch /x\nFROM box\nCOPY --from=b /x /\n").status.success()
+    );
 }

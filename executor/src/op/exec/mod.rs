@@ -96,7 +96,8 @@ pub(crate) async fn run(
         bridge.prepare();
     }
     let (emulators, platform) = (Arc::clone(&worker.options.emulators), exec.platform.clone());
-    let user_namespace = tokio::task::spawn_blocking(move || emulators.prepare(&platform)).await?.map_err(ExecError::from)?;
+    let user_namespace =
+        tokio::task::spawn_blocking(move || emulators.prepare(&platform)).await?.map_err(ExecError::from)?;
     worker.ensure_layers(&root).await?;
     let network = attach(worker, exec.network).await?;
     let mut prepared = mounts::prepare(worker, exec, &inputs).await?;
