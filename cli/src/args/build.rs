@@ -44,7 +44,7 @@ pub(crate) struct Build {
     pub(crate) build_contexts: Vec<KeyValue>,
 
     /// Annotation for the image: [manifest|index|manifest-descriptor|index-descriptor[PLATFORM]:]NAME=VALUE
-    #[arg(long = "annotation", value_name = "[LEVEL:]NAME=VALUE")]
+    #[arg(long = "annotation", value_name = "[LEVEL:]NAME=VALUE", help_heading = "Results")]
     pub(crate) annotations: Vec<String>,
 
     /// Label for the image
@@ -149,15 +149,15 @@ pub(crate) struct Build {
     pub(crate) registry_mirrors: Vec<KeyValue>,
 
     /// Attest how the image was built: min, max, or options such as mode=max,builder-id=URL
-    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Results")]
     pub(crate) provenance: Option<String>,
 
     /// Attest which packages the image holds
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Results")]
     pub(crate) sbom: Option<String>,
 
     /// Attest something of the image: type=provenance[,mode=max], type=sbom
-    #[arg(long = "attest", value_name = "ATTESTATION")]
+    #[arg(long = "attest", value_name = "ATTESTATION", help_heading = "Results")]
     pub(crate) attest: Vec<String>,
 
     /// Check the Dockerfile and do not build
@@ -165,7 +165,7 @@ pub(crate) struct Build {
     pub(crate) check: bool,
 
     /// Answer a question about the Dockerfile and do not build: check, outline or targets, perhaps with ,format=json
-    #[arg(long, value_name = "QUESTION", conflicts_with = "check")]
+    #[arg(long, value_name = "QUESTION", conflicts_with = "check", help_heading = "Dockerfile")]
     pub(crate) call: Option<Called>,
 
     /// Print the graph of steps and do not build

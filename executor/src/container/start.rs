@@ -241,7 +241,12 @@ impl Attached {
     /// Where the state cannot be written.
     pub fn finish(mut self) -> Result<Exit, ContainerError> {
         let exit = self.running.wait()?;
-        drop(self.network.take());
+        // Removing the network takes the kernel a while, which the files need not wait for: the drop does.
+        let _leaving = self.network.take().map(|(attachment, network)| {
+            drop(attachment);
+            network.let_go();
+            network
+        });
         if self.container.config.auto_remove {
             self.containers.remove_dir(&self.container)?;
             return Ok(exit);
