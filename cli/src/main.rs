@@ -16,6 +16,7 @@ macro_rules! out {
 }
 
 mod args;
+mod bake;
 mod command;
 mod complete;
 mod exit;

@@ -171,6 +171,10 @@ pub(crate) struct Build {
     /// Print the graph of steps and do not build
     #[arg(long, value_name = "FORM", value_parser = ["json", "dot", "svg"], help_heading = "Dockerfile")]
     pub(crate) print: Option<String>,
+
+    /// Text of the Dockerfile; bake files may have it.
+    #[arg(skip)]
+    pub(crate) inline: Option<String>,
 }
 
 /// Flags of `lap check`.

@@ -2,6 +2,7 @@
 
 mod annotation;
 mod attest;
+mod bake;
 mod build;
 mod container;
 mod image;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use annotation::{Annotation, Level};
 pub(crate) use attest::Attestations;
+pub(crate) use bake::Bake;
 pub(crate) use build::{Build, Check, FindingsForm};
 pub(crate) use container::{Exec, Kill, Logs, Ps, Remove, Run, Stop};
 pub(crate) use image::{History, Images, Import, Inspect, Load, Pull, Push, RemoveImages, Save, Tag};
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     /// Build an image from a Dockerfile
     #[command(visible_alias = "b")]
     Build(Box<Build>),
+    /// Build the targets of a bake file, or the services of a compose file, together
+    Bake(Box<Bake>),
     /// Check a Dockerfile without building it
     Check(Box<Check>),
     /// Run a command in a new container

@@ -19,7 +19,7 @@ pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
     if let Some(call) = called.or(args.check.then_some(Call::Check { json: false })) {
         return super::call::answer(app, request, &call);
     }
-    let mode = mode(&app.settings, &args)?;
+    let mode = mode(&app.settings, args.quiet, args.progress)?;
     let screen = Screen::start(mode, app.settings.color);
     if let Some(form) = &args.print {
         let graph = pipeline::graph(app, &request, &screen)?;
@@ -41,20 +41,12 @@ pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
 
 /// The last words: IDs into files, and the ID on standard output, which scripts read.
 fn report(args: &Build, mode: Mode, built: &Built) -> anyhow::Result<()> {
-    let Built { image, artifact, names } = built;
+    let Built { image, names, .. } = built;
     if let Some(path) = &args.iidfile {
         std::fs::write(path, image.id().to_string()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &args.metadata_file {
-        let mut metadata = json!({
-            "containerimage.config.digest": image.id().to_string(),
-            "containerimage.digest": artifact.digest().to_string(),
-            "containerimage.descriptor": artifact.descriptor(),
-        });
-        if !names.is_empty() {
-            metadata["image.name"] = json!(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
-        }
-        let text = serde_json::to_string_pretty(&metadata)?;
+        let text = serde_json::to_string_pretty(&metadata(built))?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let streams = args.outputs.iter().any(pipeline::to_stdout);
@@ -69,11 +61,26 @@ fn report(args: &Build, mode: Mode, built: &Built) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn mode(settings: &Settings, args: &Build) -> anyhow::Result<Mode> {
-    if args.quiet {
+/// Facts about a result, as `--metadata-file` has them.
+pub(super) fn metadata(built: &Built) -> serde_json::Value {
+    let Built { image, artifact, names } = built;
+    let mut metadata = json!({
+        "containerimage.config.digest": image.id().to_string(),
+        "containerimage.digest": artifact.digest().to_string(),
+        "containerimage.descriptor": artifact.descriptor(),
+    });
+    if !names.is_empty() {
+        metadata["image.name"] = json!(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    }
+    metadata
+}
+
+/// How progress is shown.
+pub(super) fn mode(settings: &Settings, quiet: bool, progress: Option<Mode>) -> anyhow::Result<Mode> {
+    if quiet {
         return Ok(Mode::Quiet);
     }
-    match (args.progress, &settings.progress) {
+    match (progress, &settings.progress) {
         (Some(mode), _) => Ok(mode),
         (None, Some(text)) => {
             clap::ValueEnum::from_str(text, true).map_err(|_| anyhow::anyhow!("BUILDKIT_PROGRESS={text}: no such mode"))
@@ -119,7 +126,8 @@ pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
         secrets: &args.secrets,
         ssh: &args.ssh,
         platform: &platform,
-        tells: !matches!(mode(&app.settings, args)?, Mode::Quiet | Mode::Rawjson),
+        tells: !matches!(mode(&app.settings, args.quiet, args.progress)?, Mode::Quiet | Mode::Rawjson),
+        inline: args.inline.as_deref(),
     };
     let opened = opener.open(&context, args.file.as_deref(), keeps_git_dir(&options.build_args))?;
     options.ignore = Some(opened.ignore.clone());

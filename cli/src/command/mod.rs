@@ -1,5 +1,6 @@
 //! One command, one file: flags in, a result and an exit code out.
 
+mod bake;
 mod build;
 mod call;
 mod containers;
@@ -55,6 +56,7 @@ impl App {
 pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
     match command {
         Command::Build(args) => build::run(app, *args),
+        Command::Bake(args) => bake::run(app, &args),
         Command::Check(args) => call::run(app, &args),
         Command::Run(args) => run::run(app, *args),
         Command::Exec(args) => exec::run(app, args),

@@ -107,6 +107,8 @@ enum Dockerfile<'a> {
     Stdin,
     Url(&'a str),
     Path(&'a Path),
+    /// Its text was given.
+    Inline(&'a str),
 }
 
 impl<'a> Dockerfile<'a> {
@@ -129,6 +131,8 @@ pub(crate) struct Opener<'a> {
     pub(crate) platform: &'a Platform,
     /// Whether the user is told what is waited for.
     pub(crate) tells: bool,
+    /// The text of the Dockerfile, in place of any file.
+    pub(crate) inline: Option<&'a str>,
 }
 
 impl Opener<'_> {
@@ -137,7 +141,7 @@ impl Opener<'_> {
     /// # Errors
     /// Where it cannot be had or has no Dockerfile.
     pub(crate) fn open(&self, context: &Context, file: Option<&Path>, keep_git_dir: bool) -> anyhow::Result<Opened> {
-        let file = Dockerfile::parse(file);
+        let file = self.inline.map_or_else(|| Dockerfile::parse(file), Dockerfile::Inline);
         match context {
             Context::Directory(dir) => self.directory(dir, file),
             Context::Stdin if file == Dockerfile::Stdin => {
@@ -192,7 +196,7 @@ impl Opener<'_> {
     /// A directory of this machine. The Dockerfile may lie outside of it.
     fn directory(&self, dir: &Path, file: Dockerfile<'_>) -> anyhow::Result<Opened> {
         let path = match file {
-            Dockerfile::Stdin | Dockerfile::Url(_) => None,
+            Dockerfile::Stdin | Dockerfile::Url(_) | Dockerfile::Inline(_) => None,
             Dockerfile::Path(path) => Some(path.to_path_buf()),
             Dockerfile::Default => {
                 let (path, lower) = (dir.join("Dockerfile"), dir.join("dockerfile"));
@@ -214,10 +218,12 @@ impl Opener<'_> {
         Ok(Opened { directory: dir.to_path_buf(), ignore, file_name, text, lease: None })
     }
 
-    /// A Dockerfile from standard input or a web server.
+    /// A Dockerfile that is no file of a context.
     fn elsewhere(&self, file: Dockerfile<'_>) -> anyhow::Result<Vec<u8>> {
-        let Dockerfile::Url(url) = file else {
-            return read_bounded(std::io::stdin().lock(), "the Dockerfile on standard input");
+        let url = match file {
+            Dockerfile::Inline(text) => return Ok(text.as_bytes().to_vec()),
+            Dockerfile::Url(url) => url,
+            _ => return read_bounded(std::io::stdin().lock(), "the Dockerfile on standard input"),
         };
         let dir = self.fetch_http(url)?;
         read_inside(&dir, Path::new("Dockerfile"))?.with_context(|| format!("{} is empty", http::shown(url)))
@@ -274,7 +280,9 @@ impl Opener<'_> {
         let lease = self.store()?.lease()?;
         let dir = self.place(snapshot)?;
         let found = match file {
-            Dockerfile::Stdin | Dockerfile::Url(_) => Some((PathBuf::from("Dockerfile"), self.elsewhere(file)?)),
+            Dockerfile::Stdin | Dockerfile::Url(_) | Dockerfile::Inline(_) => {
+                Some((PathBuf::from("Dockerfile"), self.elsewhere(file)?))
+            }
             Dockerfile::Path(path) => read_inside(&dir, path)?.map(|text| (path.to_path_buf(), text)),
             Dockerfile::Default => {
                 let mut found = None;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failing helper fails its test; skips are printed")]
 
 mod attest;
+mod bake;
 mod build;
 mod cache;
 mod calls;

@@ -1,0 +1,3 @@
+target "default" { inherits = ["b"] }
+target "b" { inherits = ["c"] }
+target "c" { inherits = ["default"] }

@@ -1,0 +1,2 @@
+target "default" { tags = target.b.tags }
+target "b" { tags = target.default.tags }

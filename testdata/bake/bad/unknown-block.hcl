@@ -1,0 +1,1 @@
+targt "default" {}
