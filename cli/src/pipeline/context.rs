@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{Read, Seek as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -325,6 +326,7 @@ impl Opener<'_> {
         extract_into(&root, b"", archive, Owner::Fixed { uid: 0, gid: 0 }, store.mode())
             .with_context(|| format!("cannot unpack {what}"))?;
         drop(root);
+        refuse_devices(&workspace.upper()).with_context(|| format!("cannot build from {what}"))?;
         let layer = store.commit(workspace, &[], true).with_context(|| format!("cannot keep {what}"))?;
         Ok(Snapshot { layers: layer.as_ref().map(LayerRef::from).into_iter().collect() })
     }
@@ -389,6 +391,24 @@ impl Opener<'_> {
             .with_context(|| format!("cannot take an image from the OCI layout {path}"))?;
         Ok(format!("{LAYOUTS}/layout@{}", image.digest()))
     }
+}
+
+/// No context of somebody's own files has devices: in an archive they are an attempt at something.
+fn refuse_devices(dir: &Path) -> anyhow::Result<()> {
+    let mut left = vec![dir.to_path_buf()];
+    while let Some(dir) = left.pop() {
+        for entry in std::fs::read_dir(&dir)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_block_device() || kind.is_char_device() {
+                bail!("{} in it is a device", Path::new(&entry.file_name()).display());
+            }
+            if kind.is_dir() {
+                left.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a build argument asks for `.git` of the context.

@@ -336,6 +336,9 @@ fn links_of_an_unpacked_context_lead_nowhere_else() {
     let said =
         lap.run_with(&["build", "-t", "app", "-"], &tar(&[("Dockerfile", "FROM busybox\nCOPY a /a\n")], link("a")));
     assert!(!said.err.contains("canary"), "{}", said.err);
+    let device = |dir: &Path| drop(run("mknod", &[dir.join("null").to_str().unwrap(), "c", "1", "3"]).ok());
+    let said = lap.run_with(&["build", "-"], &tar(&FILES, device)).code(1);
+    assert!(said.err.contains("null in it is a device"), "{}", said.err);
     let said = lap.run_with(&["build", "-f", "../../../../../../etc/hostname", "-"], &tar(&FILES, |_| {})).code(1);
     assert!(said.err.contains("build context"), "{}", said.err);
 }
