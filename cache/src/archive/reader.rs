@@ -96,7 +96,9 @@ impl<R: Read> Reader<R> {
         }
         let (major, minor) = block.device().ok_or_else(|| bad("device number"))?;
         let id = |from_pax: Option<u64>, field: Option<u64>, name| {
-            from_pax.or(field).and_then(|id| u32::try_from(id).ok()).ok_or_else(|| bad(name))
+            // The highest number means "no change" to the kernel and is nobody's.
+            let nobody = |id: &u32| *id == u32::MAX;
+            from_pax.or(field).and_then(|id| u32::try_from(id).ok()).filter(|id| !nobody(id)).ok_or_else(|| bad(name))
         };
         // Go, and with it every registry client, takes no data behind entries that are not files.
         let data = if matches!(block.kind(), b'1'..=b'6') { 0 } else { stored };

@@ -59,7 +59,7 @@ fn what_is_written_is_read() {
     let mut entry = file(&b"long/".repeat(60), 3);
     entry.path.push(b'\xff');
     entry.mtime = Timestamp { seconds: -3, nanoseconds: 1 };
-    (entry.uid, entry.gid) = (u32::MAX, 3_000_000);
+    (entry.uid, entry.gid) = (u32::MAX - 1, 3_000_000);
     entry.xattrs.insert(b"user.a=b".to_vec(), vec![0, 10, 255]);
     entry.xattrs.remove(&b"user.a=b"[..]);
     entry.xattrs.insert(b"user.x".to_vec(), vec![0, 10, 255]);
@@ -115,6 +115,21 @@ fn sizes_that_differ_have_one_meaning() {
     comment[156] = b'g';
     fix(&mut comment);
     assert_eq!(names(&[&comment, &a]).unwrap(), ["name"]);
+}
+
+// A046
+#[test]
+fn owners_are_numbers_of_somebody() {
+    for (key, number, good) in [
+        ("uid", "4294967294", true),
+        ("uid", "4294967295", false),
+        ("gid", "4294967295", false),
+        ("gid", "4294967296", false),
+        ("uid", "-1", false),
+    ] {
+        let bytes = [pax(&[(key, number)]), entry_header(&file(b"f", 0)), end().to_vec()].concat();
+        assert_eq!(read(&bytes).is_ok(), good, "{key}={number}");
+    }
 }
 
 #[test]

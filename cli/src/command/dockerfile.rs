@@ -116,7 +116,7 @@ fn read(file: &std::path::Path) -> anyhow::Result<Parsed> {
 fn refuse(faults: &[Diagnostic]) -> anyhow::Result<i32> {
     let mut out = io::stderr().lock();
     for fault in faults {
-        writeln!(out, "{fault}")?;
+        writeln!(out, "{}", crate::ui::visible(&fault.to_string()))?;
     }
     Ok(1)
 }

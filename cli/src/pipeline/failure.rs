@@ -21,7 +21,7 @@ pub(super) fn step(error: SolveError<WorkerError>, graph: &Graph, file: &str, te
         && !tail.is_empty()
     {
         let tail = String::from_utf8_lossy(tail);
-        let lines: Vec<&str> = tail.lines().map(str::trim_end).collect();
+        let lines: Vec<String> = tail.lines().map(|line| crate::ui::printable(line.as_bytes())).collect();
         let lines = lines[lines.len().saturating_sub(20)..].join("\n");
         out = format!("------\n > {}:\n{lines}\n------\n", crate::ui::label(metadata));
     }

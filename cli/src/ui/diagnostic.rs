@@ -1,6 +1,8 @@
 //! Findings about a Dockerfile with the source shown, in rustc's look.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::ui::{visible, visible_in_place};
 use lap_frontend::diagnostic::{Code, Diagnostic, Severity};
 
 /// The finding, where it is and what to do. Ends with a line feed.
@@ -9,7 +11,9 @@ pub(crate) fn render(diagnostic: &Diagnostic, source: &str, color: bool) -> Stri
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut title = level.primary_title(diagnostic.message.as_str());
+    let (message, source) = (visible(&diagnostic.message), visible_in_place(source));
+    let (file, hint) = (visible(&diagnostic.file), diagnostic.hint.as_deref().map(visible));
+    let mut title = level.primary_title(message.as_str());
     if let Code::Rule(name) = &diagnostic.code {
         title = title.id(name.as_str());
     }
@@ -17,12 +21,12 @@ pub(crate) fn render(diagnostic: &Diagnostic, source: &str, color: bool) -> Stri
     let end = diagnostic.span.end.min(source.len());
     let start = diagnostic.span.start.min(end);
     let mut group = if diagnostic.position.line == 0 {
-        Group::with_title(title).element(annotate_snippets::Origin::path(diagnostic.file.as_str()))
+        Group::with_title(title).element(annotate_snippets::Origin::path(file.as_str()))
     } else {
         let marked = AnnotationKind::Primary.span(start..end);
-        title.element(Snippet::source(source).path(diagnostic.file.as_str()).annotation(marked))
+        title.element(Snippet::source(source.as_str()).path(file.as_str()).annotation(marked))
     };
-    if let Some(hint) = &diagnostic.hint {
+    if let Some(hint) = &hint {
         group = group.element(Level::HELP.message(hint.as_str()));
     }
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };

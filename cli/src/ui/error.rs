@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Error;
 
 use crate::pipeline::Located;
+use crate::ui::visible;
 
 /// An error with advice.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ pub(crate) fn render(error: &Error, color: bool) -> String {
     let mut out = located.map(|located| located.before.clone()).or(shown).unwrap_or_default();
     let mut said = String::new();
     for cause in error.chain() {
-        let text = cause.to_string();
+        let text = visible(&cause.to_string());
         // A cause that its parent already spells out is not said twice.
         if said.ends_with(&text) || CHATTER.contains(&text.as_str()) {
             continue;
@@ -82,7 +83,7 @@ pub(crate) fn render(error: &Error, color: bool) -> String {
     }
     if let Some(hint) = error.chain().find_map(|cause| cause.downcast_ref::<Advice>()).map(|advice| advice.hint.clone())
     {
-        let _ = writeln!(out, "  try: {hint}");
+        let _ = writeln!(out, "  try: {}", visible(&hint));
     }
     out
 }
@@ -94,7 +95,7 @@ pub(crate) fn excerpt(file: &str, text: &str, first: u32, last: u32) -> String {
     for (number, line) in (1..).zip(text.lines()) {
         if number + AROUND >= first && number <= last.saturating_add(AROUND) {
             let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
-            let _ = writeln!(out, "{}", format!("{number:4} | {mark} {line}").trim_end());
+            let _ = writeln!(out, "{}", format!("{number:4} | {mark} {}", visible(line)).trim_end());
         }
     }
     out.push_str("--------------------\n");

@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lap_solver::graph::VertexId;
 
 use super::model::{Change, Model, State};
-use super::{Painter, doing, seconds, short};
+use super::{Painter, doing, seconds, short, visible};
 
 /// Lines of output shown below a running step.
 const OUTPUT_LINES: usize = 6;
@@ -131,7 +131,7 @@ impl Painter for Fancy {
                         " {prefix} {msg} {bytes}"
                     };
                     let bar = ProgressBar::new(part.total.unwrap_or(0)).with_style(style(template));
-                    self.screen.add(bar.with_prefix(short(id)))
+                    self.screen.add(bar.with_prefix(visible(&short(id))))
                 });
                 bar.set_message(doing(part.action));
                 bar.set_position(part.current);
@@ -148,7 +148,9 @@ impl Painter for Fancy {
                     }
                 }
             }
-            Change::Warning(message) => drop(self.screen.println(self.paint("33", &format!(" ! {message}")))),
+            Change::Warning(message) => {
+                drop(self.screen.println(self.paint("33", &format!(" ! {}", visible(message)))))
+            }
         }
     }
 

@@ -11,6 +11,7 @@ mod model;
 mod plain;
 mod rawjson;
 pub(crate) mod table;
+mod visible;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -20,8 +21,9 @@ use std::time::{Duration, Instant};
 use lap_solver::event::{Event, Events};
 use lap_solver::graph::Graph;
 
-pub(crate) use model::label;
 use model::{Change, Model};
+pub(crate) use model::{label, printable};
+pub(crate) use visible::{visible, visible_in_place};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -6,6 +6,8 @@ use std::time::Duration;
 use lap_solver::event::{Action, Event};
 use lap_solver::graph::{Graph, VertexId};
 
+use super::visible;
+
 /// Where a step stands; times count from the start of the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
@@ -174,7 +176,7 @@ impl Step {
 
 /// `[build 2/7] RUN make`; without a stage just the name.
 pub(crate) fn label(metadata: &lap_solver::graph::Metadata) -> String {
-    let name: String = metadata.name.split_whitespace().collect::<Vec<_>>().join(" ");
+    let name = visible(&metadata.name.split_whitespace().collect::<Vec<_>>().join(" "));
     match (&metadata.stage, metadata.position) {
         (Some(stage), Some((at, of))) => format!("[{stage} {at}/{of}] {name}"),
         (None, Some((at, of))) => format!("[{at}/{of}] {name}"),
@@ -191,7 +193,7 @@ fn since(state: &State, at: Duration) -> Duration {
 
 /// Text of a line of output: what a terminal would show after a carriage return, colours and all, but nothing that
 /// moves the cursor or clears the screen.
-fn printable(line: &[u8]) -> String {
+pub(crate) fn printable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let text = text.trim_end_matches(['\n', '\r']);
     let text = text.rsplit('\r').find(|part| !part.is_empty()).unwrap_or("");
@@ -202,7 +204,13 @@ fn printable(line: &[u8]) -> String {
             '\x1b' => {
                 if rest.peek() == Some(&'[') {
                     let sequence: String = std::iter::once(c).chain(take_until_final(&mut rest)).collect();
-                    if sequence.ends_with('m') {
+                    // Only digits and separators: a control character inside would act, or begin another sequence.
+                    let plain = |c: char| matches!(c, '0'..='9' | ';' | ':');
+                    if sequence
+                        .strip_prefix("\x1b[")
+                        .and_then(|rest| rest.strip_suffix('m'))
+                        .is_some_and(|rest| rest.chars().all(plain))
+                    {
                         out.push_str(&sequence);
                     }
                 }
@@ -271,5 +279,6 @@ mod tests {
         assert_eq!(printable(b"10%\r50%\r100%\r\n"), "100%");
         assert_eq!(printable(b"\x1b[31mred\x1b[0m\x1b[2J\x07!\n"), "\x1b[31mred\x1b[0m!");
         assert_eq!(printable(b"\xff\n"), "\u{fffd}");
+        assert_eq!(printable("\x1b[\u{9d}0;xm\x1b[1;\x07m!".as_bytes()), "!", "sequences inside sequences");
     }
 }

@@ -8,7 +8,7 @@ use lap_solver::event::Action;
 
 use super::model::{Change, Model, State};
 use super::table::bytes;
-use super::{Painter, doing, seconds, short};
+use super::{Painter, doing, seconds, short, visible};
 
 /// Prints each change as a line.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Painter for Plain {
                 match &step.state {
                     State::Cached => self.line(number, "CACHED"),
                     State::Done { took } => self.line(number, &format!("DONE {}", seconds(*took))),
-                    State::Failed { message, .. } => self.line(number, &format!("ERROR: {message}")),
+                    State::Failed { message, .. } => self.line(number, &format!("ERROR: {}", visible(message))),
                     State::Cancelled => self.line(number, "CANCELED"),
                     State::Running { at } => {
                         self.began.insert(number, *at);
@@ -63,7 +63,7 @@ impl Painter for Plain {
             Change::Part(id) => {
                 let Some(part) = model.parts.get(id) else { return };
                 if part.done && self.told.insert((id.clone(), doing(part.action))) {
-                    let id = short(id);
+                    let id = visible(&short(id));
                     let took = part.ended.saturating_sub(part.started);
                     let mut out = std::io::stderr().lock();
                     let text = match (part.action, part.total) {
@@ -76,7 +76,7 @@ impl Painter for Plain {
                     drop(writeln!(out, "{text}"));
                 }
             }
-            Change::Warning(message) => drop(writeln!(std::io::stderr(), "WARN: {message}")),
+            Change::Warning(message) => drop(writeln!(std::io::stderr(), "WARN: {}", visible(message))),
         }
     }
 
