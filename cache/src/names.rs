@@ -159,7 +159,8 @@ impl Store {
     /// A file to lock, made where it is missing.
     pub(crate) fn lock_file(&self, file_name: &str) -> Result<File, StoreError> {
         let path = self.root().join(file_name);
-        Ok(File::options().create(true).append(true).open(&path).act("open", &path)?)
+        use std::os::unix::fs::OpenOptionsExt as _;
+        Ok(File::options().create(true).append(true).mode(0o600).open(&path).act("open", &path)?)
     }
 
     fn read_index(&self) -> Result<Vec<Descriptor>, ImageError> {

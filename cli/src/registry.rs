@@ -57,7 +57,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
         tokio::select! {
             result = work => result,
             () = interrupt.asked() => {
-                Err(crate::exit::WithCode::wrap(crate::exit::INTERRUPTED, anyhow::anyhow!("interrupted")))
+                Err(crate::exit::WithCode::wrap(crate::signal::exit_code(), anyhow::anyhow!("interrupted")))
             }
         }
     })

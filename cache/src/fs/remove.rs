@@ -32,7 +32,7 @@ pub fn remove_tree(dir: impl AsFd, name: &[u8]) -> Result<(), FsError> {
         Err(Errno::NOTEMPTY | Errno::EXIST) => {}
         Err(errno) => return Err(FsError::new("remove directory", bytes_path(name), errno)),
     }
-    let top = open_here(&dir, name)?;
+    let Some(top) = open_here(&dir, name)? else { return Ok(()) };
     let mut lifted = 0;
     // What lay too deep was moved up into `top`: until nothing is left there.
     while !empty(&top, &top, 0, &mut lifted)? {}
@@ -58,7 +58,7 @@ fn empty(top: &OwnedFd, dir: &OwnedFd, depth: usize, lifted: &mut u64) -> Result
             all = false;
             continue;
         }
-        let below = open_here(dir, &name)?;
+        let Some(below) = open_here(dir, &name)? else { continue };
         all &= empty(top, &below, depth + 1, lifted)?;
         remove_directory(dir, &name)?;
     }
@@ -72,7 +72,8 @@ fn remove_directory(dir: impl AsFd, name: &[u8]) -> Result<(), FsError> {
     }
 }
 
-fn open_here(dir: impl AsFd, name: &[u8]) -> Result<OwnedFd, FsError> {
+/// The directory; none where somebody else was faster to remove it.
+fn open_here(dir: impl AsFd, name: &[u8]) -> Result<Option<OwnedFd>, FsError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let open = || rustix::fs::openat2(&dir, name, flags, Mode::empty(), resolve);
@@ -81,8 +82,9 @@ fn open_here(dir: impl AsFd, name: &[u8]) -> Result<OwnedFd, FsError> {
         Err(Errno::ACCESS) => {
             rustix::fs::chmodat(&dir, name, Mode::RWXU, AtFlags::empty())
                 .act("change the mode of", bytes_path(name))?;
-            open().act("open directory", bytes_path(name))
+            open().map(Some).act("open directory", bytes_path(name))
         }
-        result => result.act("open directory", bytes_path(name)),
+        Err(Errno::NOENT) => Ok(None),
+        result => result.map(Some).act("open directory", bytes_path(name)),
     }
 }

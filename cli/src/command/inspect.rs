@@ -29,7 +29,7 @@ pub(super) fn run(app: &App, args: &Inspect) -> anyhow::Result<i32> {
             }
         }
     }
-    outln!("{}", serde_json::to_string_pretty(&all)?)?;
+    outln!("{}", crate::ui::tame_json(&serde_json::to_string_pretty(&all)?))?;
     Ok(code)
 }
 

@@ -206,7 +206,10 @@ impl Opener<'_> {
         };
         let text = match (&path, file) {
             (Some(path), _) => {
-                let file = File::open(path)
+                // A name that was given may be a pipe, as of `-f <(...)`.
+                let named = matches!(file, Dockerfile::Path(_));
+                let file = if named { File::open(path) } else { open_regular(path) };
+                let file = file
                     .with_context(|| format!("cannot read the Dockerfile {}", path.display()))
                     .hint("name the file with -f, or the directory that has a Dockerfile")?;
                 read_bounded(file, &path.display().to_string())?
@@ -446,6 +449,14 @@ fn read_bounded(reader: impl Read, what: &str) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// Opens a file whose content is to be read; a pipe or a device would be waited for, perhaps for ever.
+fn open_regular(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a regular file")) }
+}
+
 /// Patterns of `<Dockerfile>.dockerignore`, or else of `.dockerignore` in the context.
 fn ignore_patterns(context: &Path, dockerfile: Option<&Path>) -> anyhow::Result<Vec<String>> {
     let beside = dockerfile.map(|path| {
@@ -454,8 +465,11 @@ fn ignore_patterns(context: &Path, dockerfile: Option<&Path>) -> anyhow::Result<
         PathBuf::from(name)
     });
     for path in beside.into_iter().chain([context.join(".dockerignore")]) {
-        match std::fs::read(&path) {
-            Ok(text) => return Ok(lap_frontend::ignore::parse(&String::from_utf8_lossy(&text))),
+        match open_regular(&path) {
+            Ok(file) => {
+                let text = read_bounded(file, &path.display().to_string())?;
+                return Ok(lap_frontend::ignore::parse(&String::from_utf8_lossy(&text)));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         }

@@ -35,8 +35,8 @@ use lap_solver::platform::Platform;
 
 use crate::args::{Annotation, Attestations, KeyValue, Level, Output};
 use crate::command::App;
-use crate::exit::{INTERRUPTED, WithCode};
-use crate::signal::Interrupt;
+use crate::exit::WithCode;
+use crate::signal::{Interrupt, exit_code};
 use crate::ui::Screen;
 use crate::ui::error::Shown;
 
@@ -342,7 +342,7 @@ pub(crate) fn tell_apart(requests: &mut [Request]) {
 }
 
 fn interrupted() -> anyhow::Error {
-    WithCode::wrap(INTERRUPTED, anyhow::anyhow!("interrupted: finished steps are kept"))
+    WithCode::wrap(exit_code(), anyhow::anyhow!("interrupted: finished steps are kept"))
 }
 
 /// Text to graph. Base images are asked for as they become known: triggers of one may name others.

@@ -81,11 +81,22 @@ pub(crate) fn render(error: &Error, color: bool) -> String {
         }
         said = text;
     }
-    if let Some(hint) = error.chain().find_map(|cause| cause.downcast_ref::<Advice>()).map(|advice| advice.hint.clone())
-    {
-        let _ = writeln!(out, "  try: {}", visible(&hint));
+    let advice = error.chain().find_map(|cause| cause.downcast_ref::<Advice>()).map(|advice| advice.hint.as_str());
+    if let Some(hint) = advice.or_else(|| is_full(error).then_some(FULL)) {
+        let _ = writeln!(out, "  try: {}", visible(hint));
     }
     out
+}
+
+/// What helps where no room is left.
+const FULL: &str = "make room on the file system of the store, or use another store with --root";
+
+/// Whether a file system or a quota is full.
+fn is_full(error: &Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let kind =
+        |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    error.chain().any(|cause| matches!(kind(cause), Some(StorageFull | QuotaExceeded)))
 }
 
 /// The lines of a Dockerfile around an instruction, in the form BuildKit shows them.
@@ -115,6 +126,14 @@ mod tests {
             .context("cannot write the image")
             .unwrap_err();
         assert_eq!(render(&error, false), "lap: cannot write the image\n  disk on fire\n  try: put it out\n");
+    }
+
+    #[test]
+    fn a_full_disk_has_advice_and_control_characters_do_nothing() {
+        let error = Error::new(std::io::Error::from_raw_os_error(28)).context("cannot write \x1b[2Jx");
+        let text = render(&error, false);
+        assert!(text.starts_with("lap: cannot write ␛[2Jx\n"), "{text}");
+        assert!(text.contains("try: make room"), "{text}");
     }
 
     #[test]

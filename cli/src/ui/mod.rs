@@ -23,7 +23,7 @@ use lap_solver::graph::Graph;
 
 use model::{Change, Model};
 pub(crate) use model::{label, printable};
-pub(crate) use visible::{visible, visible_in_place};
+pub(crate) use visible::{tame_json, visible, visible_in_place};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -20,7 +20,7 @@ pub(super) struct RawJson {
 
 impl RawJson {
     fn put(value: &Value) {
-        drop(writeln!(std::io::stderr(), "{value}"));
+        drop(writeln!(std::io::stderr(), "{}", super::tame_json(&value.to_string())));
     }
 }
 

@@ -30,6 +30,19 @@ pub(crate) fn visible_in_place(text: &str) -> String {
     text.chars().map(show).collect()
 }
 
+/// A JSON text that means the same and has no control characters: JSON itself escapes only those below U+0020.
+pub(crate) fn tame_json(json: &str) -> std::borrow::Cow<'_, str> {
+    let acts = |c: char| (c.is_control() && !c.is_ascii_control()) || c == '\x7f' || turns(c);
+    if !json.contains(acts) {
+        return json.into();
+    }
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if acts(c) { out.push_str(&format!("\\u{:04x}", u32::from(c))) } else { out.push(c) }
+    }
+    out.into()
+}
+
 /// Whether a character turns the direction of what follows (Unicode 9, explicit directional formatting).
 const fn turns(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -43,6 +56,14 @@ mod tests {
     fn nothing_acts_on_the_terminal() {
         assert_eq!(visible("a\x1b]0;x\x07\r\x7fb\tc\nd"), "a␛]0;x␇␍␡b\tc\nd");
         assert_eq!(visible("\u{9b}2J \u{202e}é"), "\\u{9b}2J \\u{202e}é");
+    }
+
+    #[test]
+    fn json_keeps_its_meaning() {
+        let value = serde_json::json!({"a": "\u{9b}2J\x7f\u{202e}é\x1b", "b": 1});
+        let text = tame_json(&value.to_string()).into_owned();
+        assert!(!text.contains(|c: char| c.is_control() || turns(c)), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 
     #[test]

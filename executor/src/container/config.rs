@@ -9,6 +9,7 @@ use lap_solver::platform::Platform;
 use serde::{Deserialize, Serialize};
 
 use super::ContainerError;
+use super::state::ProcessId;
 use crate::sandbox::{Limits, Rlimit};
 
 /// What programs of another architecture need.
@@ -237,6 +238,9 @@ pub struct Config {
     pub stop_timeout: u64,
     /// Bytes of log kept.
     pub log_limit: Option<u64>,
+    /// Who made it, and was to start it.
+    #[serde(default)]
+    pub creator: Option<ProcessId>,
 }
 
 const SIGTERM: i32 = 15;
@@ -302,6 +306,7 @@ impl Config {
             stop_signal: stop_signal.map_or(Ok(SIGTERM), |text| signal_number(text))?,
             stop_timeout: options.stop_timeout.unwrap_or(10),
             log_limit: options.log_limit,
+            creator: ProcessId::of(std::process::id().cast_signed()),
             id,
         })
     }

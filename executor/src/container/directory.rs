@@ -25,6 +25,9 @@ pub struct Container {
     pub(super) dir: PathBuf,
 }
 
+/// The file that makes a directory a container.
+pub(super) const CONFIG: &str = "config.json";
+
 impl Container {
     /// Its id.
     #[must_use]
@@ -81,8 +84,10 @@ impl Containers {
         let lock = open.map_err(ContainerError::file("open", &lock_path))?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive)
             .map_err(|error| ContainerError::file("lock", &lock_path)(error.into()))?;
+        let all = self.all()?;
+        self.sweep(&all);
         let config = Config::merge(options, new_id()?, time::now())?;
-        if let Some(other) = self.all()?.into_iter().find(|other| other.config.name == config.name) {
+        if let Some(other) = all.into_iter().find(|other| other.config.name == config.name) {
             return Err(ContainerError::NameTaken { name: config.name, id: other.config.id });
         }
         let dir = root.join(&config.id);
@@ -95,7 +100,7 @@ impl Containers {
             .map_err(ContainerError::file("chmod", dir.join("upper")))?;
         write_json(&dir, "state.json", &State::Created)?;
         // Last: without it the directory is no container.
-        write_json(&dir, "config.json", &config)?;
+        write_json(&dir, CONFIG, &config)?;
         Ok(Container { config, state: State::Created, dir })
     }
 
@@ -129,26 +134,30 @@ impl Containers {
 
     pub(super) fn by_id(&self, id: &str) -> Result<Container, ContainerError> {
         let dir = self.root().join(id);
-        let config: Config = read_json(&dir.join("config.json"))?;
+        let config: Config = read_json(&dir.join(CONFIG))?;
         let state: State = read_json(&dir.join("state.json"))?;
         Ok(Container { state: state.confirmed(&dir), config, dir })
     }
 
     fn all(&self) -> Result<Vec<Container>, ContainerError> {
+        // One that is being made or removed right now is none.
+        Ok(self.ids()?.into_iter().filter_map(|id| self.by_id(&id).ok()).collect())
+    }
+
+    /// The names of the directories of containers, also of those half made.
+    pub(super) fn ids(&self) -> Result<Vec<String>, ContainerError> {
         let root = self.root();
         let entries = match fs::read_dir(&root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(ContainerError::file("list", &root))?,
         };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let ids = names.filter(|name| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        // One that is being made or removed right now is none.
-        Ok(ids.filter_map(|id| self.by_id(&id).ok()).collect())
+        Ok(names.filter(|name| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())).collect())
     }
 
     /// Removes a container's directory: first what makes it a container.
     pub(super) fn remove_dir(&self, container: &Container) -> Result<(), ContainerError> {
-        let config = container.dir.join("config.json");
+        let config = container.dir.join(CONFIG);
         match fs::remove_file(&config) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(ContainerError::file("remove", config)(error));

@@ -17,6 +17,7 @@ mod start;
 mod state;
 mod stop;
 mod supervise;
+mod sweep;
 mod time;
 
 use std::path::{Path, PathBuf};

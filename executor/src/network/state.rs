@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -172,7 +172,10 @@ impl Locked<'_> {
     pub(crate) fn write(&self, state: &State) -> Result<(), NetworkError> {
         let (path, fresh) = (self.file(), self.place.path.join("state.json.new"));
         let bytes = serde_json::to_vec(state).map_err(|source| NetworkError::State { path: path.clone(), source })?;
-        std::fs::write(&fresh, bytes).map_err(NetworkError::file("write", &fresh))?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let write = options.open(&fresh).and_then(|mut file| file.write_all(&bytes));
+        write.map_err(NetworkError::file("write", &fresh))?;
         std::fs::rename(&fresh, &path).map_err(NetworkError::file("rename to", path))
     }
 
