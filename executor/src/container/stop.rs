@@ -67,8 +67,8 @@ impl Containers {
             }
             let settled = self.settle(&mut container, &live);
             return settled.and_then(|()| self.clear(&mut container)).or_else(|error| {
-                // The watcher of a container that is to go with its end is quicker at times.
-                if container.dir.exists() { Err(error) } else { Ok(()) }
+                // The watcher of a container that is to go with its end is quicker at times; this file goes first.
+                if container.dir.join("config.json").exists() { Err(error) } else { Ok(()) }
             });
         }
         self.clear(&mut container)
