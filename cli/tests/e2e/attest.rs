@@ -149,6 +149,28 @@ fn an_attested_image_is_pushed_as_an_index_and_used_as_an_image() {
 }
 
 #[test]
+fn every_platform_has_its_own_statements() {
+    needs!(root);
+    let lap = Lap::empty();
+    lap.write("ctx/a", "one");
+    let flags =
+        ["--platform", "linux/amd64,linux/arm64", "--provenance", "--sbom", "-o", "type=oci,dest=out,tar=false"];
+    lap.build_with("app:1", "FROM scratch\nCOPY . /\n", &flags).ok();
+    let layout = lap.path("out");
+    let top: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let index = blob(&layout, &top["manifests"][0]["digest"]);
+    let of = |number: usize| index["manifests"][number].clone();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 4, "{index:#}");
+    for (image, attestation, platform) in [(0, 2, "amd64"), (1, 3, "arm64")] {
+        assert_eq!(of(image)["platform"]["architecture"], platform);
+        assert_eq!(of(attestation)["annotations"]["vnd.docker.reference.digest"], of(image)["digest"]);
+        let layers = blob(&layout, &of(attestation)["digest"])["layers"].clone();
+        let name = blob(&layout, &layers[0]["digest"])["subject"][0]["name"].clone();
+        assert_eq!(name, format!("pkg:docker/app@1?platform=linux%2F{platform}"));
+    }
+}
+
+#[test]
 fn what_was_fetched_is_told_with_its_digest() {
     needs!(root);
     needs!("git");
