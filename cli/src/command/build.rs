@@ -140,6 +140,7 @@ pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
     Ok(Request {
         file_name: opened.file_name,
         text: opened.text,
+        origin: opened.origin,
         options,
         directories,
         _lease: opened.lease,

@@ -126,7 +126,7 @@ impl Attester<'_> {
             target: self.intent.root,
             file_name: &request.file_name,
             text: &text,
-            context: Some(&options.context),
+            context: Some(request.origin.as_ref().unwrap_or(&options.context)),
             build_args: &options.build_args,
             labels: &options.labels,
             parameters: parameters(options),

@@ -12,6 +12,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use lap_cache::digest::Sha256Stream;
 use lap_cache::fs;
 use lap_cache::layer::{Compression, Owner};
 use lap_cache::load::load_layout;
@@ -96,6 +97,8 @@ pub(crate) struct Opened {
     /// Name of the Dockerfile in messages.
     pub(crate) file_name: String,
     pub(crate) text: Vec<u8>,
+    /// Where it was fetched from, with the commit or digest it turned out to be.
+    pub(crate) origin: Option<Source>,
     /// Keeps what was fetched in the store.
     pub(crate) lease: Option<Lease>,
 }
@@ -151,8 +154,16 @@ impl Opener<'_> {
             Context::Stdin => self.stdin(file),
             Context::Http(url) => self.http(url, file),
             Context::Git(git) => {
-                let snapshot = self.fetch_git(git, keep_git_dir)?;
-                self.unpacked(&snapshot, file)
+                let fetched = self.fetch_git(git, keep_git_dir)?;
+                let origin = Source::Git {
+                    url: git.remote.clone(),
+                    reference: git.reference.clone(),
+                    subdir: git.subdir.clone(),
+                    keep_git_dir: git.keep_git_dir.unwrap_or(keep_git_dir),
+                    checksum: Some(fetched.commit),
+                    skip_submodules: !git.submodules.unwrap_or(true),
+                };
+                Ok(Opened { origin: Some(origin), ..self.unpacked(&fetched.snapshot, file)? })
             }
         }
     }
@@ -219,7 +230,7 @@ impl Opener<'_> {
         let ignore = ignore_patterns(dir, path.as_deref())?;
         let shown = |path: &PathBuf| path.strip_prefix(dir).unwrap_or(path).display().to_string();
         let file_name = path.as_ref().map_or_else(|| "Dockerfile".to_owned(), shown);
-        Ok(Opened { directory: dir.to_path_buf(), ignore, file_name, text, lease: None })
+        Ok(Opened { directory: dir.to_path_buf(), ignore, file_name, text, origin: None, lease: None })
     }
 
     /// A Dockerfile that is no file of a context.
@@ -257,6 +268,7 @@ impl Opener<'_> {
             ignore: Vec::new(),
             file_name: "Dockerfile".to_owned(),
             text,
+            origin: None,
             lease: Some(lease),
         })
     }
@@ -265,10 +277,16 @@ impl Opener<'_> {
         let lease = self.store()?.lease()?;
         let dir = self.fetch_http(url)?;
         let mut archive = File::from(open_inside(&fs::open_dir(&dir)?, Path::new("Dockerfile"))?);
+        let mut hash = Sha256Stream::new(std::io::sink());
+        std::io::copy(&mut archive, &mut hash)?;
+        let (_, digest, _) = hash.finish();
+        archive.rewind()?;
+        let filename = "Dockerfile".to_owned();
+        let origin = Some(Source::Http { url: url.to_owned(), checksum: Some(digest.to_string()), filename });
         if is_archive(&archive) {
             archive.rewind()?;
             let snapshot = self.unpack(archive, &http::shown(url))?;
-            return self.unpacked(&snapshot, file);
+            return Ok(Opened { origin, ..self.unpacked(&snapshot, file)? });
         }
         if file != Dockerfile::Default {
             bail!("{} is a Dockerfile, and -f names another: give one of them", http::shown(url));
@@ -276,7 +294,7 @@ impl Opener<'_> {
         archive.rewind()?;
         let text = read_bounded(archive, &http::shown(url))?;
         let file_name = "Dockerfile".to_owned();
-        Ok(Opened { directory: dir, ignore: Vec::new(), file_name, text, lease: Some(lease) })
+        Ok(Opened { directory: dir, ignore: Vec::new(), file_name, text, origin, lease: Some(lease) })
     }
 
     /// What was unpacked into the store. The Dockerfile lies inside of it, and links lead nowhere else.
@@ -310,7 +328,14 @@ impl Opener<'_> {
                 break;
             }
         }
-        Ok(Opened { directory: dir, ignore, file_name: path.display().to_string(), text, lease: Some(lease) })
+        Ok(Opened {
+            directory: dir,
+            ignore,
+            file_name: path.display().to_string(),
+            text,
+            origin: None,
+            lease: Some(lease),
+        })
     }
 
     fn store(&self) -> anyhow::Result<&Store> {
@@ -366,7 +391,7 @@ impl Opener<'_> {
         self.place(&fetched.context("cannot fetch the build context")?)
     }
 
-    fn fetch_git(&self, reference: &GitReference, keep_git_dir: bool) -> anyhow::Result<Snapshot> {
+    fn fetch_git(&self, reference: &GitReference, keep_git_dir: bool) -> anyhow::Result<git::Checkout> {
         let wanted = git::Wanted {
             url: reference.remote.clone(),
             reference: reference.reference.clone(),
@@ -379,7 +404,7 @@ impl Opener<'_> {
         let is_ssh = !wanted.url.contains("://") || wanted.url.starts_with("ssh://");
         let remote = self.remote(is_ssh)?;
         let fetched = crate::registry::block_on(async { Ok(git::fetch(&remote, &wanted).await?) });
-        Ok(fetched.context("cannot fetch the build context")?.snapshot)
+        fetched.context("cannot fetch the build context")
     }
 
     /// `PATH[:TAG|@DIGEST]`: an image in an OCI layout, under the name that the resolver knows it by.

@@ -52,6 +52,8 @@ pub(crate) struct Request {
     /// Name of the Dockerfile in messages.
     pub(crate) file_name: String,
     pub(crate) text: Vec<u8>,
+    /// Where the context was fetched from; none for one of this machine.
+    pub(crate) origin: Option<Source>,
     pub(crate) options: lap_frontend::Options,
     /// Contexts: name in the graph, directory, ignore patterns.
     pub(crate) directories: Vec<(String, PathBuf, Vec<String>)>,

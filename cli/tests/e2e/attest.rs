@@ -203,6 +203,31 @@ fn what_was_fetched_is_told_with_its_digest() {
 }
 
 #[test]
+fn a_fetched_context_is_the_source_of_the_build() {
+    needs!(root);
+    needs!("git");
+    let lap = Lap::empty();
+    let repository = Repository::new(lap.path("git/r.git"));
+    repository.write("Dockerfile", "FROM scratch\nCOPY . /\n");
+    let commit = repository.commit();
+    let daemon = Daemon::start(&lap.path("git"));
+    let url = format!("{}/r.git#main", daemon.url);
+    lap.run(&["build", "--provenance", "-o", "type=oci,dest=out,tar=false", &url]).ok();
+    let layout = lap.path("out");
+    let top: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let [(_, provenance)] = &statements(&layout, &blob(&layout, &top["manifests"][0]["digest"]))[..] else {
+        panic!("one statement")
+    };
+    assert_eq!(
+        provenance["buildDefinition"]["externalParameters"]["configSource"],
+        serde_json::json!({"uri": url, "digest": {"sha1": commit}, "path": "Dockerfile"})
+    );
+    let metadata = &provenance["runDetails"]["metadata"];
+    assert_eq!(metadata["buildkit_completeness"]["resolvedDependencies"], true, "{provenance:#}");
+    assert_eq!(metadata["buildkit_hermetic"], true);
+}
+
+#[test]
 fn trees_get_the_statements_as_files() {
     needs!(root);
     let lap = Lap::empty();

@@ -42,7 +42,7 @@ pub struct Facts<'a> {
     pub file_name: &'a str,
     /// Its text.
     pub text: &'a str,
-    /// Where the build comes from, for one that is no local directory.
+    /// Where the build comes from. One that was fetched beforehand is a local source of the graph, told as `context`.
     pub context: Option<&'a Source>,
     /// `--build-arg`
     pub build_args: &'a BTreeMap<String, String>,
@@ -215,8 +215,9 @@ fn locals(facts: &Facts<'_>, steps: &[VertexId]) -> BTreeSet<String> {
         _ => None,
     };
     let mut locals: BTreeSet<String> = steps.iter().filter_map(of).collect();
-    if facts.context.is_none_or(|context| matches!(context, Source::Local { .. })) {
-        locals.insert("dockerfile".to_owned());
+    match facts.context {
+        None | Some(Source::Local { .. }) => drop(locals.insert("dockerfile".to_owned())),
+        Some(_) => drop(locals.remove("context")),
     }
     locals
 }
