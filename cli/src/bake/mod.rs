@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 pub(crate) use config::{Config, Resolved};
 use definitions::Definitions;
-pub(crate) use model::{Target, entry_text};
+pub(crate) use model::{Entry, Target, entry_text};
 use source::Fault;
 pub(crate) use source::Source;
 pub(crate) use world::Listed;

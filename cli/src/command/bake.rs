@@ -303,11 +303,16 @@ fn words(args: &Bake, target: &Target) -> anyhow::Result<Vec<String>> {
     for (name, values) in lists {
         values.iter().flatten().for_each(|value| flag(name, value));
     }
+    // Without a file, `type=docker` loads the image where containers are run from: the store has it.
+    let loaded =
+        |entry: &&bake::Entry| entry.get("type").is_some_and(|kind| kind == "docker") && !entry.contains_key("dest");
+    for entry in target.output.iter().flatten().filter(|entry| !loaded(entry)) {
+        flag("output", &entry_text(entry));
+    }
     let entries = [
         ("cache-from", &target.cache_from),
         ("cache-to", &target.cache_to),
         ("secret", &target.secret),
-        ("output", &target.output),
         ("attest", &target.attest),
     ];
     for (name, values) in entries {

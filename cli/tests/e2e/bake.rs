@@ -104,7 +104,8 @@ fn compose_services_are_targets() {
         "compose.yaml",
         "services:\n  web:\n    image: shop/web\n    build:\n      context: web\n      args: [V=2]\n",
     );
-    bake(&lap, &["web"]).ok();
+    let said = bake(&lap, &["web", "--load"]).ok();
+    assert_eq!(said.out, "", "the store has the image, nothing is streamed");
     assert_eq!(lap.sh("shop/web", "cat /out"), "web 2\n");
 }
 
