@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-use super::{ByteSize, Cpus, KeyValue, Ulimit, Volume};
+use lap_executor::container::Volume;
+
+use super::{ByteSize, Cpus, KeyValue, Ulimit, volume};
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -44,7 +46,7 @@ pub(crate) struct Run {
     pub(crate) env: Vec<KeyValue>,
 
     /// Mount a directory or file: SRC:DST[:ro]; a SRC without a slash names a volume
-    #[arg(short, long, value_name = "SRC:DST[:ro]", help_heading = "Files")]
+    #[arg(short, long, value_name = "SRC:DST[:ro]", value_parser = volume, help_heading = "Files")]
     pub(crate) volume: Vec<Volume>,
 
     /// Working directory

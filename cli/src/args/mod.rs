@@ -18,7 +18,7 @@ pub(crate) use bake::Bake;
 pub(crate) use build::{Build, Check, FindingsForm};
 pub(crate) use container::{Exec, Kill, Logs, Ps, Remove, Run, Stop};
 pub(crate) use image::{History, Images, Import, Inspect, Load, Pull, Push, RemoveImages, Save, Tag};
-pub(crate) use values::{ByteSize, Call, Called, Cpus, KeyValue, Output, OutputKind, Ulimit, Volume, fields};
+pub(crate) use values::{ByteSize, Call, Called, Cpus, KeyValue, Output, OutputKind, Ulimit, fields, volume};
 
 /// Builds container images from Dockerfiles and runs them, without a daemon
 #[derive(Debug, Parser)]

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use lap_executor::container::Volume;
+
 use super::Annotation;
 
 /// `NAME=VALUE`; without a value, the environment's is meant.
@@ -100,43 +102,15 @@ impl FromStr for Ulimit {
     }
 }
 
-/// `SRC:DST[:ro]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Volume {
-    pub(crate) source: Option<String>,
-    pub(crate) target: String,
-    pub(crate) readonly: bool,
-}
-
-impl FromStr for Volume {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Vec<&str> = text.split(':').collect();
-        let (source, target, options) = match parts.as_slice() {
-            [target] => (None, *target, ""),
-            [source, target] => (Some((*source).to_owned()), *target, ""),
-            [source, target, options] => (Some((*source).to_owned()), *target, *options),
-            _ => return Err(format!("{text:?} is no volume: write SRC:DST[:ro]")),
-        };
-        if !target.starts_with('/') {
-            return Err(format!("{target:?} must be an absolute path inside the container"));
-        }
-        if source.as_deref() == Some("") {
-            return Err("the source before : is missing".to_owned());
-        }
-        let mut readonly = false;
-        for option in options.split(',').filter(|option| !option.is_empty()) {
-            match option {
-                "ro" | "readonly" => readonly = true,
-                "rw" => readonly = false,
-                // SELinux labels and propagation that is the default anyway.
-                "z" | "Z" | "rprivate" | "private" | "nocopy" | "cached" | "delegated" | "consistent" => {}
-                other => return Err(format!("unknown option {other:?}: known are ro and rw")),
-            }
-        }
-        Ok(Self { source, target: target.to_owned(), readonly })
-    }
+/// `SRC:DST[:ro]`, where SRC may also be a path relative to where the user is.
+pub(crate) fn volume(text: &str) -> Result<Volume, String> {
+    let (source, rest) = text.split_once(':').ok_or_else(|| format!("{text:?} has no source: write SRC:DST[:ro]"))?;
+    let relative = source.starts_with('.') || (source.contains('/') && !source.starts_with('/'));
+    let source = match relative {
+        true => std::path::absolute(source).map_err(|error| error.to_string())?.display().to_string(),
+        false => source.to_owned(),
+    };
+    Volume::parse(&format!("{source}:{rest}")).map_err(|error| error.to_string())
 }
 
 /// What a build is written out as.
@@ -331,6 +305,8 @@ impl FromStr for Called {
 
 #[cfg(test)]
 mod tests {
+    use lap_executor::container::VolumeSource;
+
     use super::*;
 
     #[test]
@@ -357,14 +333,11 @@ mod tests {
     }
 
     #[test]
-    fn volumes_name_absolute_targets() {
-        let volume: Volume = "/a:/b:ro".parse().unwrap();
-        assert!(volume.readonly && volume.source.as_deref() == Some("/a"));
-        assert!(
-            "a:b".parse::<Volume>().is_err()
-                && ":/b".parse::<Volume>().is_err()
-                && "/a:/b:wat".parse::<Volume>().is_err()
-        );
+    fn a_volume_may_lie_where_the_user_is() {
+        let here = std::path::absolute("x").unwrap();
+        assert_eq!(volume("./x:/b").unwrap().source, VolumeSource::Path(here));
+        assert_eq!(volume("data:/b:ro").unwrap().source, VolumeSource::Named("data".into()));
+        assert!(volume("/b").is_err() && volume("a:b").is_err() && volume(":/b").is_err());
     }
 
     #[test]

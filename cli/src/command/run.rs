@@ -1,16 +1,14 @@
 //! `lap run`
 
-use std::path::Path;
-
 use anyhow::{Context as _, bail};
 use lap_cache::digest::Digest;
 use lap_cache::image::{Image, ImageError};
-use lap_executor::container::{Containers, CreateOptions, Emulated, NetworkMode, Notice, VolumeSource};
+use lap_executor::container::{Containers, CreateOptions, Emulated, NetworkMode, Notice};
 use lap_executor::sandbox::{Limits, Rlimit};
 use lap_solver::event::Events;
 use lap_solver::platform::Platform;
 
-use crate::args::{KeyValue, Run, Volume};
+use crate::args::{KeyValue, Run};
 use crate::command::{App, build, containers, pull};
 use crate::exit::{NOT_STARTED, WithCode};
 use crate::image::{find, reference};
@@ -125,7 +123,7 @@ fn options(app: &App, args: Run, image: &Image) -> anyhow::Result<CreateOptions>
         user: args.user,
         hostname: args.hostname,
         labels: args.labels.into_iter().map(|label| (label.key, label.value.unwrap_or_default())).collect(),
-        volumes: args.volume.into_iter().map(volume).collect::<Result<_, _>>()?,
+        volumes: args.volume,
         network: match args.network.as_str() {
             "none" => NetworkMode::None,
             "host" => NetworkMode::Host,
@@ -171,17 +169,4 @@ fn emulated(app: &App, image: &Image) -> Option<Emulated> {
 /// `NAME=VALUE`; a lone name takes its value from here, and is left out where it has none.
 pub(super) fn environment(pairs: &[KeyValue]) -> Vec<String> {
     pairs.iter().filter_map(build::with_value).map(|(name, value)| format!("{name}={value}")).collect()
-}
-
-fn volume(volume: Volume) -> anyhow::Result<lap_executor::container::Volume> {
-    let Some(source) = volume.source else {
-        bail!("-v {}: a volume needs a source: write SRC:DST", volume.target);
-    };
-    let source = if source.contains('/') || source.starts_with('.') {
-        let absolute = std::path::absolute(Path::new(&source))?;
-        VolumeSource::Path(absolute)
-    } else {
-        VolumeSource::Named(source)
-    };
-    Ok(lap_executor::container::Volume { source, target: volume.target, readonly: volume.readonly })
 }
