@@ -68,9 +68,9 @@ pub enum EmulationError {
     #[error("this machine is {host} and there is no emulator for {platform}")]
     Unknown {
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
         /// What this machine is.
-        host: Platform,
+        host: Box<Platform>,
     },
     /// Its emulator is not installed.
     #[error(
@@ -79,7 +79,7 @@ pub enum EmulationError {
     )]
     NotInstalled {
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
         /// The emulator.
         program: String,
     },
@@ -90,7 +90,7 @@ pub enum EmulationError {
     )]
     Register {
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
         /// The emulator.
         program: String,
         /// What failed.
@@ -138,18 +138,19 @@ impl Emulators {
             return Ok(None);
         }
         let machine = MACHINES.iter().find(|machine| machine.architecture == platform.architecture);
-        let machine = machine
-            .filter(|_| platform.os == host.os)
-            .ok_or_else(|| EmulationError::Unknown { platform: platform.clone(), host: host.clone() })?;
+        let machine = machine.filter(|_| platform.os == host.os).ok_or_else(|| EmulationError::Unknown {
+            platform: Box::new(platform.clone()),
+            host: Box::new(host.clone()),
+        })?;
         if is_registered(machine) {
             return Ok(None);
         }
         let program = format!("qemu-{}-static", machine.qemu);
         if self.find(machine).is_none() {
-            return Err(EmulationError::NotInstalled { platform: platform.clone(), program });
+            return Err(EmulationError::NotInstalled { platform: Box::new(platform.clone()), program });
         }
         let failed = |error: io::Error| EmulationError::Register {
-            platform: platform.clone(),
+            platform: Box::new(platform.clone()),
             program: program.clone(),
             why: error.to_string(),
         };

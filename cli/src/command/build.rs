@@ -16,7 +16,7 @@ use crate::ui::{Mode, Screen};
 pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
     let mut request = request(app, &args)?;
     let called = args.call.and_then(|called| called.0);
-    if let Some(call) = called.or(args.check.then_some(Call::Check { json: false })) {
+    if let Some(call) = called.or_else(|| args.check.then_some(Call::Check { json: false })) {
         return super::call::answer(app, request, &call);
     }
     let mode = mode(&app.settings, args.quiet, args.progress)?;
@@ -32,7 +32,7 @@ pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
         outln!("{}", printed.trim_end())?;
         return Ok(0);
     }
-    pipeline::settle_epoch(&mut request)?;
+    pipeline::settle_epoch(app, &mut request)?;
     let built = pipeline::build(app, &request, &screen);
     screen.finish();
     report(&args, mode, &built?)?;

@@ -25,18 +25,18 @@ pub(super) fn answer(app: &App, mut request: Request, call: &Call) -> anyhow::Re
             request.options.all_stages = false;
             let outline = pipeline::analyse(app, &request)?.outline;
             if *json {
-                outln!("{:#}", outline_json(&outline, &request))?
+                outln!("{:#}", outline_json(&outline, &request))?;
             } else {
-                out!("{}", outline_text(&outline))?
+                out!("{}", outline_text(&outline))?;
             }
             Ok(0)
         }
         Call::Targets { json } => {
             let targets = pipeline::targets(app, &request)?;
             if *json {
-                outln!("{:#}", targets_json(&targets, &request))?
+                outln!("{:#}", targets_json(&targets, &request))?;
             } else {
-                out!("{}", targets_text(&targets))?
+                out!("{}", targets_text(&targets))?;
             }
             Ok(0)
         }

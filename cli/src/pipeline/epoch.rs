@@ -16,6 +16,7 @@ use lap_solver::pattern::Matcher;
 
 use super::Request;
 use super::bases::Resolver;
+use crate::command::App;
 use crate::ui::error::Hint as _;
 
 const VARIABLE: &str = "SOURCE_DATE_EPOCH";
@@ -24,18 +25,19 @@ const VARIABLE: &str = "SOURCE_DATE_EPOCH";
 ///
 /// # Errors
 /// Where it is that of a context whose time cannot be told.
-pub(crate) fn settle(request: &mut Request) -> anyhow::Result<()> {
+pub(crate) fn settle(app: &App, request: &mut Request) -> anyhow::Result<()> {
+    let fetched = &app.settings.root;
     let parsed = lap_frontend::parse(&request.file_name, &request.text);
     // What is wrong with the Dockerfile is told when it is built.
     let stages = lap_frontend::stages(&parsed.dockerfile, &request.options).ok();
     let asked = stages.as_ref().and_then(|stages| stages.source_date_epoch());
     let seconds = match asked {
         Some(Epoch::Seconds(seconds)) => Some(*seconds),
-        Some(Epoch::Context) => of_context(request, "context")?,
-        Some(Epoch::Named(name)) => of_context(request, &format!("named {name}"))?,
+        Some(Epoch::Context) => of_context(request, "context", fetched)?,
+        Some(Epoch::Named(name)) => of_context(request, &format!("named {name}"), fetched)?,
         Some(Epoch::Source(_)) => bail!("{VARIABLE} of a remote source is not supported: give seconds since 1970"),
         None if request.reproducible || request.outputs.iter().any(|output| output.rewrite_timestamp) => {
-            match of_context(request, "context")? {
+            match of_context(request, "context", fetched)? {
                 Some(seconds) => Some(seconds),
                 // Without any input there is no better time than none.
                 None => newest(request, |_| true)?.or(Some(0)),
@@ -51,10 +53,12 @@ pub(crate) fn settle(request: &mut Request) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The commit time of the repository that a context lies in, else the time of its newest file.
-fn of_context(request: &Request, name: &str) -> anyhow::Result<Option<i64>> {
+/// The commit time of the repository that a context lies in, else the time of its newest file; what was fetched (it lies
+/// below `fetched`) is in no repository, and files of a commit have the commit's time.
+fn of_context(request: &Request, name: &str, fetched: &Path) -> anyhow::Result<Option<i64>> {
     let Some((_, dir, _)) = request.directories.iter().find(|(own, _, _)| own == name) else { return Ok(None) };
-    match commit_time(dir)? {
+    let commit = if dir.starts_with(fetched) { None } else { commit_time(dir)? };
+    match commit {
         Some(seconds) => Ok(Some(seconds)),
         None => newest(request, |own| own == name),
     }

@@ -266,7 +266,7 @@ async fn merge(app: &App, jobs: &[Job<'_>], resolver: &mut Resolver<'_>) -> anyh
             options.platform = platform.clone();
             for (name, index) in &job.linked {
                 let built = targets.get(*index).map(Vec::as_slice).unwrap_or_default();
-                let target = built.iter().find(|target| target.image.platform == *platform).or(built.first());
+                let target = built.iter().find(|target| target.image.platform == *platform).or_else(|| built.first());
                 let target = target.context("internal error: a target is linked before it is lowered")?;
                 options.contexts.insert(name.clone(), NamedContext::Target(Arc::clone(target)));
             }
@@ -437,6 +437,7 @@ fn uplink(app: &App, graph: &Graph, events: &Events) -> anyhow::Result<Uplink> {
 }
 
 /// Layers to images to everywhere it was asked for.
+#[expect(clippy::too_many_arguments, reason = "what was asked for, what came of it, and where it goes")]
 async fn finish(
     app: &App,
     request: &Request,
