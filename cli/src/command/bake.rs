@@ -51,7 +51,7 @@ pub(super) fn run(app: &App, args: &Bake) -> anyhow::Result<i32> {
             calls.push((name, request, call));
             continue;
         }
-        pipeline::settle_epoch(&mut request)?;
+        pipeline::settle_epoch(app, &mut request)?;
         requests.push(request);
     }
     if !calls.is_empty() {
