@@ -236,7 +236,8 @@ pub(crate) fn build_all(app: &App, jobs: &[Job<'_>], screen: &Screen) -> anyhow:
                 built.push(None);
                 continue;
             }
-            let finish = finish(app, job.request, &graph, images, &solution, crew.worker(index), &resolver, &events);
+            let solved = Solved { graph: &graph, solution: &solution, intents: images };
+            let finish = finish(app, job.request, &solved, crew.worker(index), &resolver, &events);
             built.push(Some(tokio::select! {
                 built = finish => built?,
                 () = interrupt.asked() => return Err(interrupted()),
@@ -436,14 +437,19 @@ fn uplink(app: &App, graph: &Graph, events: &Events) -> anyhow::Result<Uplink> {
     Ok(Uplink::Bridge(Network::open(&app.settings.run_dir).context("cannot prepare the network of RUN steps")?))
 }
 
+/// A solved graph, and the images that one request wants of it.
+struct Solved<'a> {
+    graph: &'a Graph,
+    solution: &'a Solution<StepOutput>,
+    intents: &'a [ImageIntent],
+}
+
 /// Layers to images to everywhere it was asked for.
 #[expect(clippy::too_many_arguments, reason = "what was asked for, what came of it, and where it goes")]
 async fn finish(
     app: &App,
     request: &Request,
-    graph: &Graph,
-    intents: &[ImageIntent],
-    solution: &Solution<StepOutput>,
+    &Solved { graph, solution, intents }: &Solved<'_>,
     worker: &Arc<BuildWorker>,
     resolver: &Resolver<'_>,
     events: &Events,

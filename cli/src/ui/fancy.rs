@@ -149,7 +149,7 @@ impl Painter for Fancy {
                 }
             }
             Change::Warning(message) => {
-                drop(self.screen.println(self.paint("33", &format!(" ! {}", visible(message)))))
+                drop(self.screen.println(self.paint("33", &format!(" ! {}", visible(message)))));
             }
         }
     }
