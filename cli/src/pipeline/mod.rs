@@ -445,7 +445,6 @@ struct Solved<'a> {
 }
 
 /// Layers to images to everywhere it was asked for.
-#[expect(clippy::too_many_arguments, reason = "what was asked for, what came of it, and where it goes")]
 async fn finish(
     app: &App,
     request: &Request,
