@@ -258,8 +258,10 @@ fn mounts_are_seen_and_leave_nothing() {
             mount("/mem", false, MountKind::Tmpfs { size: Some(1 << 20) }),
             mount("/empty", true, MountKind::Bind { input: None, source: "/".into() }),
         ],
-        ..sh("cat /ro/sub/file /rw/file /etc/one; echo changed > /rw/file; cat /rw/file; touch /ro/x 2>/dev/null || echo refused; \
-              touch /mem/x /kept; ls -a /empty | wc -l")
+        ..sh(
+            "cat /ro/sub/file /rw/file /etc/one; echo changed > /rw/file; cat /rw/file; touch /ro/x 2>/dev/null || echo refused; \
+              touch /mem/x /kept; ls -a /empty | wc -l",
+        )
     };
     let target = builder.add(Op::Exec(exec), vec![root, stage], Metadata::default());
     let after = builder.add(Op::Exec(sh("cat /out/sub/file")), vec![stage], Metadata::default());

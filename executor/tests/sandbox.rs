@@ -738,7 +738,7 @@ fn leftovers_die_and_pipes_end() {
     let text = out(image
         .sh("sleep 100 & (sleep 100 &) ; /bin/busybox setsid sleep 100 & /bin/busybox nohup sleep 100 & echo started"));
     assert_eq!(text, "started\n");
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(60));
     assert!(cgroup_leftovers().is_empty());
 }
 
@@ -781,7 +781,7 @@ fn kill_and_drop() {
     helper.wait().unwrap();
     let start = Instant::now();
     let alive = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
-    while alive() && start.elapsed() < Duration::from_secs(5) {
+    while alive() && start.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(!alive(), "init {pid} lives on");

@@ -216,7 +216,7 @@ fn a_killed_run_leaves_nothing_to_the_next() {
         child.wait().unwrap();
     }
     // A container that had started goes on to its end.
-    std::thread::sleep(Duration::from_millis(1200));
+    wait_for("the containers", || lap.run(&["ps", "-q"]).ok().out.is_empty());
     lap.run(&["run", "--rm", "--network", "none", "busybox", "true"]).ok();
     assert_eq!(lap.run(&["ps", "-aq"]).ok().out, "");
     let left = std::fs::read_dir(lap.path("store/containers")).unwrap();
@@ -229,22 +229,25 @@ fn a_killed_run_leaves_nothing_to_the_next() {
 fn signals_end_a_build_with_their_code() {
     needs!(root);
     let lap = Lap::new();
-    lap.write("ctx/Dockerfile", "FROM busybox\nRUN sleep 30\n");
+    lap.write("ctx/Dockerfile", "FROM busybox\nRUN echo be''gun; sleep 30\n");
+    let output = || Stdio::from(std::fs::File::create(lap.path("output")).unwrap());
+    let wait_for_step =
+        || wait_for("the step", || std::fs::read_to_string(lap.path("output")).unwrap().contains("begun"));
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
-        let mut child = lap.command().args(["build", "-q", "ctx"]).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(500));
+        let mut child = lap.command().args(["build", "--progress", "plain", "ctx"]).stderr(output()).spawn().unwrap();
+        wait_for_step();
         run("kill", &[format!("-{signal}"), child.id().to_string()]).ok();
         wait_for("the build", || child.try_wait().unwrap().is_some());
         assert_eq!(child.wait().unwrap().code(), Some(code), "{signal}");
     }
     assert_eq!(std::fs::read_dir(lap.path("store/tmp")).unwrap().count(), 0);
     // What nohup(1) starts goes on.
-    let script = format!("trap '' HUP; exec {} build -q ctx", env!("CARGO_BIN_EXE_lap"));
-    lap.write("ctx/Dockerfile", "FROM busybox\nRUN sleep 1\n");
+    let script = format!("trap '' HUP; exec {} build --progress plain ctx", env!("CARGO_BIN_EXE_lap"));
+    lap.write("ctx/Dockerfile", "FROM busybox\nRUN echo be''gun; sleep 1\n");
     let mut shell = std::process::Command::new("sh");
     shell.env("LAP_ROOT", lap.path("store")).env("LAP_RUN_DIR", lap.path("run")).current_dir(lap.path("."));
-    let mut child = shell.arg("-c").arg(script).stdout(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    let mut child = shell.arg("-c").arg(script).stdout(Stdio::null()).stderr(output()).spawn().unwrap();
+    wait_for_step();
     run("kill", &["-HUP".to_owned(), child.id().to_string()]).ok();
     assert!(child.wait().unwrap().success());
 }

@@ -1,7 +1,5 @@
 //! `run`, `exec` and the rest of a container's life.
 
-use std::time::{Duration, Instant};
-
 use crate::support::{Lap, needs, wait_for};
 
 const NONE: [&str; 4] = ["run", "--rm", "--network", "none"];
@@ -140,9 +138,7 @@ fn stop_kills_what_does_not_listen() {
     needs!(root);
     let lap = Lap::new();
     lap.run(&["run", "-d", "--name", "deaf", "--network", "none", "busybox", "sleep", "1000"]).ok();
-    let start = Instant::now();
     lap.run(&["stop", "-t", "1", "deaf"]).ok();
-    assert!(start.elapsed() < Duration::from_secs(9));
     assert_eq!(lap.run(&["inspect", "deaf"]).ok().json()[0]["State"]["ExitCode"], 137);
     lap.run(&["rm", "deaf"]).ok();
 }
