@@ -705,7 +705,8 @@ fn limits() {
         cpu_shares: Some(512),
         cpuset: Some("0".to_owned()),
         pids: Some(20),
-        memory_swap: None,
+        cpuset_mems: Some("0".to_owned()),
+        ..Limits::default()
     };
     let text = out(spec);
     for controller in ["cpu:/", "memory:/", "pids:/", "cpuset:/"] {

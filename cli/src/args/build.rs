@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 
-use super::{ByteSize, Called, Cpus, KeyValue, Output, Ulimit};
+use super::{ByteSize, Called, Cpus, Ignored, KeyValue, OldLimits, Output, Resource, Ulimit};
 use crate::ui::Mode;
 
 const BUILD_EXAMPLES: &str = "\
@@ -19,15 +20,19 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = BUILD_EXAMPLES)]
 pub(crate) struct Build {
-    /// The build context: a directory, `-` for a tar or Dockerfile on standard input, a git or an http(s) URL
+    /// What to build from: a directory, a git or http(s) URL, or - for standard input
+    ///
+    /// A directory is read where it lies. Standard input and http(s) URLs give a tar archive (plain, gzip, bzip2, xz or
+    /// zstd) or a Dockerfile. Repositories are https://HOST/PATH.git, git://, ssh://, USER@HOST:PATH or github.com/PATH,
+    /// with #REF:DIR or ?ref=&tag=&branch=&subdir=&commit=&submodules=&keep-git-dir= behind it.
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: PathBuf,
 
     /// Name for the image, with an optional tag
-    #[arg(short = 't', long = "tag", value_name = "NAME[:TAG]", help_heading = "Results")]
+    #[arg(short = 't', long = "tag", value_name = "NAME", help_heading = "Results")]
     pub(crate) tags: Vec<String>,
 
-    /// The Dockerfile; `-` reads standard input, a URL fetches it [default: CONTEXT/Dockerfile]
+    /// The Dockerfile: a path, a URL, or - [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE", help_heading = "Dockerfile")]
     pub(crate) file: Option<PathBuf>,
 
@@ -35,20 +40,26 @@ pub(crate) struct Build {
     #[arg(long, value_name = "STAGE", help_heading = "Dockerfile")]
     pub(crate) target: Option<String>,
 
-    /// Value for an ARG; without a value, the environment's
-    #[arg(long = "build-arg", value_name = "NAME[=VALUE]", help_heading = "Dockerfile")]
+    /// Value for an ARG; a lone NAME takes the environment's
+    #[arg(long = "build-arg", value_name = "NAME=VALUE", help_heading = "Dockerfile")]
     pub(crate) build_args: Vec<KeyValue>,
 
-    /// A named context: a directory, docker-image://, oci-layout://, a git or an http(s) URL
-    #[arg(long = "build-context", value_name = "NAME=PLACE", help_heading = "Dockerfile")]
+    /// What FROM and --from=NAME mean: a directory, an image or a URL
+    ///
+    /// A directory, docker-image://REFERENCE, oci-layout://PATH[:TAG|@DIGEST], or a git or http(s) URL. NAME::PLATFORM
+    /// holds for one platform only.
+    #[arg(long = "build-context", value_name = "NAME=FROM", help_heading = "Dockerfile")]
     pub(crate) build_contexts: Vec<KeyValue>,
 
-    /// Annotation for the image: [manifest|index|manifest-descriptor|index-descriptor[PLATFORM]:]NAME=VALUE
-    #[arg(long = "annotation", value_name = "[LEVEL:]NAME=VALUE", help_heading = "Results")]
+    /// Annotation for the image
+    ///
+    /// NAME=VALUE, or with a level and perhaps a platform in front:
+    /// [manifest|index|manifest-descriptor|index-descriptor[PLATFORM]:]NAME=VALUE
+    #[arg(long = "annotation", value_name = "NAME=VALUE", help_heading = "Results")]
     pub(crate) annotations: Vec<String>,
 
     /// Label for the image
-    #[arg(long = "label", value_name = "NAME=VALUE", help_heading = "Dockerfile")]
+    #[arg(long = "label", value_name = "NAME=VALUE", help_heading = "Results")]
     pub(crate) labels: Vec<KeyValue>,
 
     /// Run every step again
@@ -59,15 +70,18 @@ pub(crate) struct Build {
     #[arg(long, value_name = "STAGE", value_delimiter = ',', help_heading = "Cache")]
     pub(crate) no_cache_filter: Vec<String>,
 
-    /// Network of RUN steps that do not choose one
-    #[arg(long, value_name = "MODE", default_value = "default", value_parser = ["default", "none", "host"], help_heading = "RUN steps")]
+    /// Network of steps without one: default, none or host
+    #[arg(long, value_name = "MODE", hide_possible_values = true, hide_default_value = true, default_value = "default", value_parser = ["default", "none", "host"], help_heading = "RUN steps")]
     pub(crate) network: String,
 
-    /// Allow what a Dockerfile may not do by itself: network.host, security.insecure
-    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',', value_parser = ["network.host", "security.insecure"], help_heading = "RUN steps")]
+    /// Allow what files may not do: network.host, security.insecure
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', hide_possible_values = true, value_parser = ["network.host", "security.insecure"], help_heading = "RUN steps")]
     pub(crate) allow: Vec<String>,
 
-    /// Where the result goes besides the store: type=oci|docker|tar|local|registry,dest=PATH, or a directory
+    /// Where the result goes besides the store: type=TYPE,dest=PATH
+    ///
+    /// Types are oci, docker, tar, local, registry, image and cacheonly; a lone path is a directory for the files, and a
+    /// lone - a tar on standard output.
     #[arg(short, long = "output", value_name = "OUTPUT", help_heading = "Results")]
     pub(crate) outputs: Vec<Output>,
 
@@ -79,12 +93,14 @@ pub(crate) struct Build {
     #[arg(long, hide = true)]
     pub(crate) load: bool,
 
-    /// Platforms to build for; several give an index [default: this machine's]
-    #[arg(long = "platform", value_name = "OS/ARCH,...", value_delimiter = ',', help_heading = "Dockerfile")]
+    /// Build for these; several give an index [default: this machine's]
+    #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',', help_heading = "Dockerfile")]
     pub(crate) platforms: Vec<String>,
 
-    /// Make the same image of the same inputs at any time: times become that of the context's commit (or of its
-    /// newest file, or SOURCE_DATE_EPOCH), in the layers made here too
+    /// Make the same image of the same inputs at any time
+    ///
+    /// Times become that of the context's commit, or of its newest file, or SOURCE_DATE_EPOCH, in the layers made here
+    /// too.
     #[arg(long, help_heading = "Results")]
     pub(crate) reproducible: bool,
 
@@ -92,8 +108,8 @@ pub(crate) struct Build {
     #[arg(long, help_heading = "Cache")]
     pub(crate) pull: bool,
 
-    /// How progress is shown [default: auto]
-    #[arg(long, value_name = "MODE", value_enum, help_heading = "Results")]
+    /// Show progress as auto, plain, tty, quiet or rawjson
+    #[arg(long, value_name = "FORM", value_enum, hide_possible_values = true, help_heading = "Results")]
     pub(crate) progress: Option<Mode>,
 
     /// Show nothing but the image's ID at the end
@@ -108,7 +124,7 @@ pub(crate) struct Build {
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     pub(crate) metadata_file: Option<PathBuf>,
 
-    /// A secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
+    /// For --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
     #[arg(long = "secret", value_name = "SECRET", help_heading = "RUN steps")]
     pub(crate) secrets: Vec<String>,
 
@@ -120,13 +136,20 @@ pub(crate) struct Build {
     #[arg(long = "add-host", value_name = "HOST:IP", help_heading = "RUN steps")]
     pub(crate) add_hosts: Vec<String>,
 
-    /// Process limit of RUN steps
-    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", help_heading = "RUN steps")]
+    /// Process limit of RUN steps: NAME=SOFT[:HARD]
+    #[arg(long = "ulimit", value_name = "LIMIT", help_heading = "RUN steps")]
     pub(crate) ulimits: Vec<Ulimit>,
 
     /// Size of /dev/shm of RUN steps
     #[arg(long, value_name = "SIZE", help_heading = "RUN steps")]
     pub(crate) shm_size: Option<ByteSize>,
+
+    /// Limits of each RUN step, such as memory=1g,cpu-quota=50000
+    ///
+    /// memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus and cpuset-mems, by Docker's units. Limits
+    /// need root, or control groups that were delegated.
+    #[arg(long = "resource", value_name = "NAME=VALUE", help_heading = "RUN steps")]
+    pub(crate) resources: Vec<Resource>,
 
     /// Memory limit of each RUN step
     #[arg(short, long, value_name = "SIZE", help_heading = "RUN steps")]
@@ -148,7 +171,9 @@ pub(crate) struct Build {
     #[arg(long = "registry-mirror", value_name = "HOST=URL", help_heading = "Cache")]
     pub(crate) registry_mirrors: Vec<KeyValue>,
 
-    /// Attest how the image was built: min, max, or options such as mode=max,builder-id=URL
+    /// Attest how the image was built: min or max
+    ///
+    /// Or options, such as mode=max,builder-id=URL.
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Results")]
     pub(crate) provenance: Option<String>,
 
@@ -156,25 +181,37 @@ pub(crate) struct Build {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Results")]
     pub(crate) sbom: Option<String>,
 
-    /// Attest something of the image: type=provenance[,mode=max], type=sbom
-    #[arg(long = "attest", value_name = "ATTESTATION", help_heading = "Results")]
+    /// Attest something: type=provenance[,mode=max] or type=sbom
+    #[arg(long = "attest", value_name = "WHAT", help_heading = "Results")]
     pub(crate) attest: Vec<String>,
 
-    /// Check the Dockerfile and do not build
+    /// Do not build, but check the Dockerfile
     #[arg(long, help_heading = "Dockerfile")]
     pub(crate) check: bool,
 
-    /// Answer a question about the Dockerfile and do not build: check, outline or targets, perhaps with ,format=json
+    /// Do not build, but answer: check, outline or targets[,format=json]
     #[arg(long, value_name = "QUESTION", conflicts_with = "check", help_heading = "Dockerfile")]
     pub(crate) call: Option<Called>,
 
-    /// Print the graph of steps and do not build
-    #[arg(long, value_name = "FORM", value_parser = ["json", "dot", "svg"], help_heading = "Dockerfile")]
+    /// Do not build, but print the graph of steps as json, dot or svg
+    #[arg(long, value_name = "FORM", hide_possible_values = true, value_parser = forms(), help_heading = "Dockerfile")]
     pub(crate) print: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) old_limits: OldLimits,
+
+    #[command(flatten)]
+    pub(crate) ignored: Ignored,
 
     /// Text of the Dockerfile; bake files may have it.
     #[arg(skip)]
     pub(crate) inline: Option<String>,
+}
+
+/// Forms of `--print`; in older Buildx it was what `--call` is today.
+fn forms() -> PossibleValuesParser {
+    let old = ["outline", "targets", "lint"].map(|name| PossibleValue::new(name).hide(true));
+    PossibleValuesParser::new(["json", "dot", "svg"].map(PossibleValue::new).into_iter().chain(old))
 }
 
 /// Flags of `lap check`.

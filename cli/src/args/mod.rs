@@ -5,7 +5,9 @@ mod attest;
 mod bake;
 mod build;
 mod container;
+mod ignored;
 mod image;
+mod resource;
 mod values;
 
 use std::path::PathBuf;
@@ -17,14 +19,18 @@ pub(crate) use attest::Attestations;
 pub(crate) use bake::Bake;
 pub(crate) use build::{Build, Check, FindingsForm};
 pub(crate) use container::{Exec, Kill, Logs, Ps, Remove, Run, Stop};
+pub(crate) use ignored::Ignored;
 pub(crate) use image::{History, Images, Import, Inspect, Load, Pull, Push, RemoveImages, Save, Tag};
+pub(crate) use resource::{OldLimits, Resource};
 pub(crate) use values::{ByteSize, Call, Called, Cpus, KeyValue, Output, OutputKind, Ulimit, fields, volume};
 
 /// Builds container images from Dockerfiles and runs them, without a daemon
 #[derive(Debug, Parser)]
 #[command(name = "lap", version, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Lap {
-    /// Directory of the store [env: LAP_ROOT] [default: /var/lib/lapstrake, or $XDG_DATA_HOME/lapstrake]
+    /// Directory of the store [env: LAP_ROOT]
+    ///
+    /// Otherwise it is /var/lib/lapstrake, or $XDG_DATA_HOME/lapstrake for users.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
 

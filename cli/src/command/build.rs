@@ -2,11 +2,12 @@
 
 use anyhow::{Context as _, bail};
 use lap_executor::sandbox::{Limits, Rlimit};
+use lap_executor::worker::HOST_GATEWAY;
 use lap_solver::graph::Network;
 use lap_solver::platform::Platform;
 use serde_json::json;
 
-use crate::args::{Annotation, Attestations, Build, Call, KeyValue};
+use crate::args::{Annotation, Attestations, Build, Call, Called, KeyValue};
 use crate::command::App;
 use crate::pipeline::context::{Context, Opener, keeps_git_dir};
 use crate::pipeline::{self, Built, Request};
@@ -15,11 +16,17 @@ use crate::ui::{Mode, Screen};
 
 pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
     let mut request = request(app, &args)?;
+    let mode = mode(&app.settings, args.quiet, args.progress)?;
+    if mode != Mode::Quiet && mode != Mode::Rawjson {
+        for warning in args.ignored.warnings() {
+            eprintln!("lap: {warning}");
+        }
+    }
     let called = args.call.and_then(|called| called.0);
-    if let Some(call) = called.or_else(|| args.check.then_some(Call::Check { json: false })) {
+    let old = args.print.as_deref().and_then(|text| text.parse::<Called>().ok()).and_then(|called| called.0);
+    if let Some(call) = called.or(old).or_else(|| args.check.then_some(Call::Check { json: false })) {
         return super::call::answer(app, request, &call);
     }
-    let mode = mode(&app.settings, args.quiet, args.progress)?;
     let screen = Screen::start(mode, app.settings.color);
     if let Some(form) = &args.print {
         let graph = pipeline::graph(app, &request, &screen)?;
@@ -154,13 +161,8 @@ pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
         allow: args.allow.clone(),
         // `--network=host` on the command line is the user's own word.
         host_network: args.network == "host",
-        add_hosts: add_hosts(&args.add_hosts)?,
-        limits: Limits {
-            memory: args.memory.map(|size| size.0),
-            nano_cpus: args.cpus.map(|cpus| cpus.0),
-            pids: args.pids_limit.map(|pids| u64::try_from(pids).unwrap_or(0)),
-            ..Limits::default()
-        },
+        add_hosts: add_hosts_of_steps(&args.add_hosts)?,
+        limits: limits(args)?,
         rlimits: args
             .ulimits
             .iter()
@@ -181,6 +183,17 @@ pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
     })
 }
 
+/// What each RUN step may take.
+fn limits(args: &Build) -> anyhow::Result<Limits> {
+    let limits = Limits {
+        memory: args.memory.map(|size| size.0).filter(|size| *size != 0),
+        nano_cpus: args.cpus.map(|cpus| cpus.0),
+        pids: args.pids_limit.map(|pids| u64::try_from(pids).unwrap_or(0)),
+        ..Limits::default()
+    };
+    args.old_limits.with(&args.resources, limits).map_err(anyhow::Error::msg)
+}
+
 /// `NAME=VALUE`, or the environment's value where only a name was given; nothing where it has none.
 pub(super) fn with_value(pair: &KeyValue) -> Option<(String, String)> {
     let value = pair.value.clone().or_else(|| variable(&pair.key))?;
@@ -190,13 +203,27 @@ pub(super) fn with_value(pair: &KeyValue) -> Option<(String, String)> {
 /// `HOST:IP` or `HOST=IP`.
 pub(super) fn add_hosts(lines: &[String]) -> anyhow::Result<Vec<(String, String)>> {
     let pair = |line: &String| {
-        let split = line.split_once('=').or_else(|| line.split_once(':'));
-        match split {
-            Some((host, address)) if !host.is_empty() && address.parse::<std::net::IpAddr>().is_ok() => {
-                Ok((host.to_owned(), address.to_owned()))
-            }
+        let split = line.split_once('=').or_else(|| line.split_once(':')).filter(|(host, _)| !host.is_empty());
+        let bare = |text: &str| {
+            let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+            inside.unwrap_or(text).parse::<std::net::IpAddr>()
+        };
+        match split.map(|(host, address)| (host, bare(address))) {
+            Some((host, Ok(address))) => Ok((host.to_owned(), address.to_string())),
             _ => bail!("--add-host {line}: write HOST:IP"),
         }
     };
     lines.iter().map(pair).collect()
+}
+
+/// The same, where the address may be `host-gateway` too: this machine, as a step's network has it.
+fn add_hosts_of_steps(lines: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    let mut hosts = Vec::new();
+    for line in lines {
+        match line.split_once(['=', ':']) {
+            Some((host, HOST_GATEWAY)) if !host.is_empty() => hosts.push((host.to_owned(), HOST_GATEWAY.to_owned())),
+            _ => hosts.extend(add_hosts(std::slice::from_ref(line))?),
+        }
+    }
+    Ok(hosts)
 }

@@ -35,6 +35,7 @@ pub(crate) enum Mode {
     /// Lines that move.
     Tty,
     /// Nothing.
+    #[value(alias = "none")]
     Quiet,
     /// BuildKit's status messages, one JSON object a line.
     Rawjson,

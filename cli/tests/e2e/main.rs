@@ -14,6 +14,7 @@ mod containers;
 mod contexts;
 mod errors;
 mod export;
+mod flags;
 mod old_kernel;
 mod peers;
 mod platforms;

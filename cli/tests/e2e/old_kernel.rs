@@ -16,6 +16,11 @@ $lap import @DIR@/busybox.tar busybox > /dev/null
 mkdir /mnt/ctx && cd /mnt/ctx && echo content > f
 printf 'FROM busybox\nCOPY f /f\nRUN --network=none rm -r /home && cat /f > /g\n' > Dockerfile
 $lap build -q --memory 64m --pids-limit 50 -t app . > /dev/null; echo "build $?"
+printf 'FROM busybox\nRUN --network=none cd /sys/fs/cgroup && echo limits $(cat memory.max memory.swap.max cpu.max cpu.weight)\n' > limits
+all=memory=48m,memory-swap=64m,cpu-shares=512,cpu-period=50000,cpu-quota=20000
+$lap build --progress plain --resource $all -f limits . 2>&1 | grep -o ' limits [0-9].*'
+$lap build --progress plain --resource memory=99m -f limits . 2>&1 | grep -o 'CACHED'
+$lap build --resource cpuset-cpus=0 -f limits --no-cache . 2>&1 | grep -o 'cannot limit cpuset.*'
 $lap run --rm --network none app sh -c 'cat /g; ls -d /home' ; echo "run $?"
 $lap run --rm --network none --memory 32m app sh -c 'head -c 100m /dev/zero | tail > /dev/null'; echo "memory $?"
 $lap run --rm --network none --pids-limit 5 app sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait'; echo "pids $?"
@@ -60,8 +65,12 @@ fn kernel_6_1_with_control_groups_of_version_2() {
         println!("SKIPPED old_kernel: user-mode Linux does not start here");
         return;
     }
-    for line in ["build 0", "content", "run 1", "memory 137", "50000 100000", "exec 0", "rm 0", "left 0"] {
+    let limits = " limits 50331648 16777216 20000 50000 20";
+    for line in
+        ["build 0", limits, "CACHED", "content", "run 1", "memory 137", "50000 100000", "exec 0", "rm 0", "left 0"]
+    {
         assert!(has(line), "{line:?} is missing in:\n{said}");
     }
     assert!(said.contains("out of memory") && said.contains("can't fork"), "{said}");
+    assert!(said.contains("cannot limit cpuset: "), "{said}");
 }

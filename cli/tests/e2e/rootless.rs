@@ -91,6 +91,15 @@ fn a_limit_that_cannot_be_set_is_refused() {
         assert_eq!(said.code, 125);
         assert!(said.err.contains("cannot limit memory"), "{}", said.err);
     }
+    std::fs::write(home.path("ctx/Dockerfile"), "FROM busybox\nRUN --network=none true\n").unwrap();
+    let context = home.path("ctx").display().to_string();
+    let said = home.lap(&["build", "--resource", "memory=32m,cpu-quota=50000", &context]);
+    if said.code != 0 {
+        assert_eq!(said.code, 1);
+        assert!(said.err.contains("cannot limit ") && said.err.contains("limits need root"), "{}", said.err);
+    }
+    // What nobody asked for may be missing.
+    home.lap(&["build", "-q", &context]).ok();
 }
 
 #[test]

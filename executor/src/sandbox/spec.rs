@@ -216,9 +216,18 @@ pub struct Limits {
     /// Relative share, 1024 being normal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_shares: Option<u64>,
+    /// Length of the periods that `cpu_quota` is of, in microseconds; nothing is Docker's 100,000. Not with `nano_cpus`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_period: Option<u64>,
+    /// Microseconds of processor time in each period. Not with `nano_cpus`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<u64>,
     /// Processors it may run on, such as `0-1,3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpuset: Option<String>,
+    /// Memory nodes it may use, such as `0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpuset_mems: Option<String>,
     /// Processes and threads; nothing is [`super::DEFAULT_PIDS`], 0 is unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u64>,

@@ -83,6 +83,9 @@ impl Commits {
     }
 }
 
+/// In place of an address in [`Options::add_hosts`]: this machine, as the network of a step has it.
+pub const HOST_GATEWAY: &str = "host-gateway";
+
 /// What a build is made with.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -98,7 +101,7 @@ pub struct Options {
     pub grants: Grants,
     /// What the default network is.
     pub uplink: Uplink,
-    /// Lines added to `/etc/hosts`: name and address.
+    /// Lines added to `/etc/hosts`: name, and address or [`HOST_GATEWAY`].
     pub add_hosts: Vec<(String, String)>,
     /// Name of the machine that commands see.
     pub hostname: String,

@@ -1,6 +1,7 @@
 //! `/etc/hosts` and `/etc/resolv.conf` of a command. They lie over the image's own and never reach a layer.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use lap_solver::event::Event;
 use lap_solver::graph::VertexId;
@@ -8,14 +9,27 @@ use lap_solver::graph::VertexId;
 use super::ExecError;
 use crate::network::host_resolv_conf;
 use crate::sandbox::{EtcFiles, NetworkSetup};
-use crate::worker::{Options, WorkerError};
+use crate::worker::{HOST_GATEWAY, Options, WorkerError};
 
 /// Where the machine's own programs find name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-pub(super) fn files(options: &Options, id: VertexId, network: &NetworkSetup) -> Result<EtcFiles, WorkerError> {
+/// `gateway` is the address of this machine in the network of the step, where it has one of its own.
+pub(super) fn files(
+    options: &Options,
+    id: VertexId,
+    network: &NetworkSetup,
+    gateway: Option<Ipv4Addr>,
+) -> Result<EtcFiles, WorkerError> {
     let mut hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", options.hostname);
     for (name, address) in &options.add_hosts {
+        let address = match (address.as_str(), gateway, network) {
+            (HOST_GATEWAY, Some(gateway), _) => &gateway.to_string(),
+            (HOST_GATEWAY, None, NetworkSetup::Host) => "127.0.0.1",
+            // Without a network there is no way to this machine.
+            (HOST_GATEWAY, ..) => continue,
+            (address, ..) => address,
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(hosts, "{address}\t{name}");
     }

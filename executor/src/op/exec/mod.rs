@@ -175,7 +175,7 @@ fn spec(
         user: exec.user.clone(),
         hostname: options.hostname.clone(),
         mounts: std::mem::take(&mut prepared.mounts),
-        etc: etc::files(options, id, &setup)?,
+        etc: etc::files(options, id, &setup, network.map(Attachment::gateway))?,
         network: setup,
         security: match exec.security {
             Security::Sandbox => sandbox::Security::Sandbox,

@@ -4,6 +4,7 @@
 //! Only the hierarchies that carry a limit are touched, since each costs two directories and a write.
 
 mod hierarchy;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,15 +17,13 @@ use std::time::Duration;
 
 use hierarchy::Hierarchies;
 pub(crate) use hierarchy::hierarchies;
+use settings::{optional, settings};
 
+use super::SandboxError;
 use super::spec::Limits;
-use super::{DEFAULT_PIDS, SandboxError};
 
 /// Where groups are made if the caller says nothing.
 pub(crate) const DEFAULT_PARENT: &str = "/lapstrake";
-
-/// Period of processor quotas in microseconds, Docker's.
-const PERIOD: u64 = 100_000;
 
 /// The group of one sandbox: a directory in each hierarchy that limits it. Dropping it removes what is empty.
 #[derive(Debug, Default)]
@@ -37,16 +36,6 @@ pub(crate) struct Group {
 enum MemoryEvents {
     V1(PathBuf),
     V2(PathBuf),
-}
-
-/// A file to write in a group's directory.
-#[derive(Debug, PartialEq, Eq)]
-struct Setting {
-    controller: &'static str,
-    file: &'static str,
-    value: String,
-    /// Whether the user asked for it, so that failure is an error.
-    asked: bool,
 }
 
 impl Group {
@@ -86,7 +75,10 @@ impl Group {
             if let Err(error) = written
                 && asked
             {
-                let reason = format!("the control group of {} cannot be set up: {error}", first.controller);
+                let mut reason = format!("the control group of {} cannot be set up: {error}", first.controller);
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+                    reason.push_str("; limits need root, or control groups that were delegated to you");
+                }
                 return Err(SandboxError::Limit { limit: first.controller, reason });
             }
         }
@@ -244,117 +236,9 @@ fn sweep(above: &Path) {
     }
 }
 
-/// Whether a setting may fail: swap accounting is often off.
-fn optional(setting: &Setting) -> bool {
-    !setting.asked
-}
-
-/// What to write for a controller.
-fn settings(limits: &Limits, controller: &'static str, v1: bool) -> Result<Vec<Setting>, SandboxError> {
-    let setting = |file: &'static str, value: String, asked: bool| Setting { controller, file, value, asked };
-    let mut all = Vec::new();
-    match controller {
-        "pids" => match limits.pids {
-            None => all.push(setting("pids.max", DEFAULT_PIDS.to_string(), false)),
-            Some(0) => {}
-            Some(pids) => all.push(setting("pids.max", pids.to_string(), true)),
-        },
-        "cpuset" => {
-            if let Some(cpus) = &limits.cpuset {
-                all.push(setting("cpuset.cpus", cpus.clone(), true));
-            }
-        }
-        "cpu" => {
-            if let Some(cpus) = limits.nano_cpus {
-                let quota = (u128::from(cpus) * u128::from(PERIOD) / 1_000_000_000).max(1000);
-                if v1 {
-                    all.push(setting("cpu.cfs_period_us", PERIOD.to_string(), true));
-                    all.push(setting("cpu.cfs_quota_us", quota.to_string(), true));
-                } else {
-                    all.push(setting("cpu.max", format!("{quota} {PERIOD}"), true));
-                }
-            }
-            if let Some(shares) = limits.cpu_shares {
-                let shares = shares.clamp(2, 262_144);
-                all.push(if v1 {
-                    setting("cpu.shares", shares.to_string(), true)
-                } else {
-                    // The conversion of runc and crun.
-                    setting("cpu.weight", (1 + (shares - 2) * 9999 / 262_142).to_string(), true)
-                });
-            }
-        }
-        _ => memory(limits, v1, &setting, &mut all)?,
-    }
-    Ok(all)
-}
-
-fn memory(
-    limits: &Limits,
-    v1: bool,
-    setting: &dyn Fn(&'static str, String, bool) -> Setting,
-    all: &mut Vec<Setting>,
-) -> Result<(), SandboxError> {
-    let Some(memory) = limits.memory else {
-        if limits.memory_swap.is_some() {
-            return Err(SandboxError::Limit {
-                limit: "memory and swap",
-                reason: "a memory limit is needed too".to_owned(),
-            });
-        }
-        return Ok(());
-    };
-    // Docker's default: as much swap as memory.
-    let asked = limits.memory_swap.is_some();
-    let total = limits.memory_swap.unwrap_or_else(|| memory.saturating_mul(2));
-    if total < memory {
-        return Err(SandboxError::Limit {
-            limit: "memory and swap",
-            reason: format!("{total} bytes together are less than the {memory} of memory alone"),
-        });
-    }
-    let unlimited = total == u64::MAX;
-    if v1 {
-        all.push(setting("memory.limit_in_bytes", memory.to_string(), true));
-        let total = if unlimited { "-1".to_owned() } else { total.to_string() };
-        all.push(setting("memory.memsw.limit_in_bytes", total, asked));
-    } else {
-        all.push(setting("memory.max", memory.to_string(), true));
-        let swap = if unlimited { "max".to_owned() } else { (total - memory).to_string() };
-        all.push(setting("memory.swap.max", swap, asked));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn limits_become_files() {
-        let limits = Limits {
-            memory: Some(64 << 20),
-            nano_cpus: Some(1_500_000_000),
-            cpu_shares: Some(1024),
-            cpuset: Some("0-1".to_owned()),
-            ..Limits::default()
-        };
-        let files = |controller, v1| -> Vec<(&str, String)> {
-            settings(&limits, controller, v1).unwrap().into_iter().map(|one| (one.file, one.value)).collect()
-        };
-        assert_eq!(
-            files("memory", true),
-            [("memory.limit_in_bytes", "67108864".to_owned()), ("memory.memsw.limit_in_bytes", "134217728".to_owned())]
-        );
-        assert_eq!(
-            files("memory", false),
-            [("memory.max", "67108864".to_owned()), ("memory.swap.max", "67108864".to_owned())]
-        );
-        assert_eq!(files("cpu", false), [("cpu.max", "150000 100000".to_owned()), ("cpu.weight", "39".to_owned())]);
-        assert_eq!(files("cpu", true)[1], ("cpu.cfs_quota_us", "150000".to_owned()));
-        assert_eq!(files("pids", true), [("pids.max", DEFAULT_PIDS.to_string())]);
-        assert_eq!(files("cpuset", true), [("cpuset.cpus", "0-1".to_owned())]);
-    }
 
     /// A directory that looks like version 2, as far as plain files can.
     #[test]
@@ -390,11 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
-        let swap_only = Limits { memory_swap: Some(1), ..Limits::default() };
-        assert!(settings(&swap_only, "memory", true).is_err());
-        let less = Limits { memory: Some(2), memory_swap: Some(1), ..Limits::default() };
-        assert!(settings(&less, "memory", false).is_err());
+    fn no_parent_leads_upwards() {
         assert!(Group::create(Some("/../x"), "n", &Limits::default()).is_err());
     }
 }
