@@ -1,6 +1,6 @@
 //! What a target can be given: arguments, secrets, agents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
@@ -22,6 +22,16 @@ pub struct Outline {
     pub secrets: Vec<OutlineSecret>,
     /// Forwarded agents.
     pub ssh: Vec<OutlineSecret>,
+    #[serde(skip)]
+    known: Known,
+}
+
+/// The names in the lists, so that a long file needs no search through them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Known {
+    args: HashSet<String>,
+    secrets: HashSet<String>,
+    ssh: HashSet<String>,
 }
 
 /// A build argument.
@@ -73,8 +83,7 @@ impl Outline {
         inherited: bool,
         at: &Instruction,
     ) {
-        let known = self.args.iter().any(|arg| arg.name == definition.name);
-        if known || (inherited && value.is_some()) {
+        if (inherited && value.is_some()) || !self.known.args.insert(definition.name.clone()) {
             return;
         }
         self.args.push(OutlineArg {
@@ -86,18 +95,17 @@ impl Outline {
     }
 
     pub(crate) fn secret(&mut self, name: &str, required: bool, at: &Instruction) {
-        add(&mut self.secrets, name, required, at);
+        add(&mut self.secrets, &mut self.known.secrets, name, required, at);
     }
 
     pub(crate) fn ssh(&mut self, name: &str, required: bool, at: &Instruction) {
-        add(&mut self.ssh, name, required, at);
+        add(&mut self.ssh, &mut self.known.ssh, name, required, at);
     }
 
     /// Build arguments that nothing declares, with the declared name that is near.
     #[must_use]
     pub fn unused_args<'a>(&self, given: &'a BTreeMap<String, String>) -> Vec<&'a str> {
-        let declared = |name: &str| self.args.iter().any(|arg| arg.name == name);
-        given.keys().map(String::as_str).filter(|name| !declared(name)).collect()
+        given.keys().map(String::as_str).filter(|name| !self.known.args.contains(*name)).collect()
     }
 }
 
@@ -106,8 +114,8 @@ fn description(stage: &Stage) -> Option<String> {
     stage.instruction.comments.iter().find_map(of_name)
 }
 
-fn add(list: &mut Vec<OutlineSecret>, name: &str, required: bool, at: &Instruction) {
-    if !list.iter().any(|known| known.name == name) {
+fn add(list: &mut Vec<OutlineSecret>, known: &mut HashSet<String>, name: &str, required: bool, at: &Instruction) {
+    if known.insert(name.to_owned()) {
         list.push(OutlineSecret { name: name.to_owned(), required, line: at.lines.0 });
     }
 }

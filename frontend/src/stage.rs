@@ -3,7 +3,7 @@
 //! Follows `BuildKit`'s `dockerfile2llb`: global arguments are expanded first, then every base name and platform;
 //! a base name that an earlier stage has means that stage.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use lap_solver::platform::Platform;
 
@@ -17,6 +17,9 @@ use crate::source::{Source, Span};
 use crate::syntax::{Argument, Command, Dockerfile, From, Instruction};
 use crate::word::{Expanded, Lexer, Lookup, WordError};
 use crate::{go, reference, suggest};
+
+/// How many stages may be told to be wrong; each is compared with the names of all others.
+const FAULTS: usize = 100;
 
 /// The stages of a Dockerfile for one set of options.
 #[derive(Debug, Clone)]
@@ -154,6 +157,8 @@ struct Resolver<'a> {
     file: &'a Dockerfile,
     options: &'a Options,
     faults: Vec<Diagnostic>,
+    /// Names of global `ARG`s.
+    declared: HashSet<&'a str>,
     out: Stages,
 }
 
@@ -170,7 +175,13 @@ impl<'a> Resolver<'a> {
             linter: Linter::new(lint::Config::default()),
             epoch: None,
         };
-        Self { file, options, faults: Vec::new(), out }
+        let declared = file.instructions.iter().take_while(|first| !matches!(first.command, Command::From(_)));
+        let declared = declared.flat_map(|instruction| match &instruction.command {
+            Command::Arg(definitions) => definitions.as_slice(),
+            _ => &[],
+        });
+        let declared = declared.map(|definition| definition.name.as_str()).collect();
+        Self { file, options, faults: Vec::new(), declared, out }
     }
 
     fn fault(&mut self, fault: Fault, span: Span) {
@@ -191,6 +202,9 @@ impl<'a> Resolver<'a> {
         for (index, (instruction, from, commands)) in groups.iter().enumerate() {
             if let Err(fault) = self.stage(index, instruction, from, commands) {
                 self.fault(fault, instruction.span);
+                if self.faults.len() == FAULTS {
+                    break;
+                }
             }
         }
         if let [only] = self.out.stages.as_mut_slice() {
@@ -293,10 +307,10 @@ impl<'a> Resolver<'a> {
         if expanded.unmatched.is_empty() {
             return Ok(expanded);
         }
-        let declared = global_definitions(&self.out.definitions).map(|definition| definition.name.as_str());
-        let known: Vec<&str> = declared.chain(self.out.globals.names()).collect();
-        for name in expanded.unmatched.iter().filter(|name| !known.contains(&name.as_str())) {
-            let near = suggest::nearest(name, known.iter().copied());
+        for name in expanded.unmatched.iter().filter(|name| !self.declared.contains(name.as_str())) {
+            let declared = global_definitions(&self.out.definitions).map(|definition| definition.name.as_str());
+            let near = Some(name).filter(|_| self.out.linter.may_suggest());
+            let near = near.and_then(|name| suggest::nearest(name, declared.chain(self.out.globals.names())));
             let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             let message = format!("FROM argument '{name}' is not declared{near}");
             let place = (instruction.span, instruction.comments.as_slice());

@@ -54,6 +54,12 @@ impl Linter {
         self.found.push(found);
     }
 
+    /// Whether another finding may come with a suggestion, which costs a look at every name there is: whoever has
+    /// more findings than that is helped by the first ones.
+    pub(crate) const fn may_suggest(&self) -> bool {
+        self.found.len() < 100
+    }
+
     /// The names of violated rules, where the file asks that they be errors.
     pub(crate) fn violated(&self) -> Option<String> {
         if !self.config.error || self.found.is_empty() {

@@ -1,5 +1,7 @@
 //! Checks of the text alone.
 
+use std::collections::HashSet;
+
 use super::{
     CONSISTENT_INSTRUCTION_CASING, DUPLICATE_STAGE_NAME, FROM_AS_CASING, INVALID_DEFINITION_DESCRIPTION, Linter,
     MAINTAINER_DEPRECATED, NO_EMPTY_CONTINUATION, RESERVED_STAGE_NAME, STAGE_NAME_CASING,
@@ -9,7 +11,7 @@ use crate::syntax::{Command, Dockerfile, Instruction};
 
 /// Runs them over a file without faults.
 pub(crate) fn check(file: &Dockerfile, linter: &mut Linter) {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: HashSet<&str> = HashSet::new();
     for instruction in &file.instructions {
         if let Some(line) = instruction.empty_continuation {
             let span = file.source.line(line as usize - 1);
@@ -29,7 +31,7 @@ pub(crate) fn check(file: &Dockerfile, linter: &mut Linter) {
                 stage(file, instruction, linter);
                 if let Some(name) = &from.name {
                     unique(file, instruction, name, &names, linter);
-                    names.push(name);
+                    names.insert(name);
                     described(file, instruction, "FROM", &[name], linter);
                 }
             }
@@ -59,12 +61,12 @@ fn stage(file: &Dockerfile, from: &Instruction, linter: &mut Linter) {
     }
 }
 
-fn unique(file: &Dockerfile, from: &Instruction, name: &str, earlier: &[&str], linter: &mut Linter) {
+fn unique(file: &Dockerfile, from: &Instruction, name: &str, earlier: &HashSet<&str>, linter: &mut Linter) {
     if matches!(name, "context" | "scratch") {
         let message = format!("Stage name should not use the same name as reserved stage {}", go::quote(name));
         linter.report(&RESERVED_STAGE_NAME, &file.source, (from.span, &from.comments), message);
     }
-    if earlier.contains(&name) {
+    if earlier.contains(name) {
         let message = format!("Duplicate stage name {}, stage names should be unique", go::quote(name));
         linter.report(&DUPLICATE_STAGE_NAME, &file.source, (from.span, &from.comments), message);
     }

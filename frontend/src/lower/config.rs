@@ -43,7 +43,7 @@ impl Lowering<'_> {
             }
             self.outline.argument(definition, value.as_deref(), inherited, at);
             shown.push(value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")));
-            state.arguments.push((name.clone(), value));
+            state.arguments.declare(name, value);
         }
         state.commit(format!("ARG {}", shown.join(" ")));
         Ok(())
@@ -70,8 +70,7 @@ impl Lowering<'_> {
         for (name, value) in self.pairs(state, at, pairs)? {
             self.check_secret("ENV", &name, at);
             text.push_str(&format!(" {name}={value}"));
-            state.variables.set(&name, &value);
-            state.config.config.set_env(&name, &value);
+            state.set_environment(&name, &value);
         }
         state.commit(text);
         Ok(())

@@ -6,6 +6,7 @@
 mod config;
 mod copy;
 mod expose;
+mod history;
 mod mounts;
 mod run;
 mod state;
@@ -135,7 +136,7 @@ impl Lowering<'_> {
     fn begin(&mut self, node: &Node, facts: &Facts) -> State {
         let platform = node.platform.clone().unwrap_or_else(|| self.options.platform.clone());
         let mut state = match &node.base {
-            Base::Stage(base) => match self.states.get(*base).and_then(Option::as_ref) {
+            Base::Stage(base) => match self.states.get_mut(*base).and_then(Option::as_mut) {
                 Some(state) => state.derive(),
                 None => State::empty(platform),
             },
@@ -267,11 +268,11 @@ impl Lowering<'_> {
 
     fn report_undefined(&mut self, state: &State, at: &Instruction, names: &std::collections::BTreeSet<String>) {
         for name in names {
-            let declared = state.arguments.iter().any(|(own, _)| own == name);
-            if declared || NOT_IN_ENVIRONMENT.contains(&name.as_str()) {
+            if state.arguments.declares(name) || NOT_IN_ENVIRONMENT.contains(&name.as_str()) {
                 continue;
             }
-            let near = suggest::nearest(name, state.variables.names());
+            let near = Some(name).filter(|_| self.linter.may_suggest());
+            let near = near.and_then(|name| suggest::nearest(name, state.variables.names()));
             let near = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
             self.report(&lint::UNDEFINED_VAR, at, format!("Usage of undefined variable '${name}'{near}"));
         }

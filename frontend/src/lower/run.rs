@@ -14,6 +14,9 @@ use crate::word::{Lexer, Lookup};
 /// Where a heredoc that is a script is mounted.
 const SCRIPTS: &str = "/dev/pipes/";
 
+/// How many MiB of environment Linux refuses whatever the limits are.
+const ENVIRONMENT: usize = 6;
+
 /// The words of a command, and its script if it is one.
 struct CommandWords {
     arguments: Vec<String>,
@@ -42,13 +45,19 @@ impl Lowering<'_> {
         if let Some(socket) = mounts.ssh_socket.as_ref().filter(|_| variables.get("SSH_AUTH_SOCK").is_none()) {
             variables.set("SSH_AUTH_SOCK", socket);
         }
+        let env = variables.entries();
+        let size = env.iter().map(String::len).sum::<usize>() >> 20;
+        if size >= ENVIRONMENT {
+            let message = format!("the environment of this command takes {size} MiB, no kernel takes {ENVIRONMENT}");
+            return Err(Fault::new(message));
+        }
         let name = self.run_name(state, at, &mounts, words.summary);
         let mut metadata = self.metadata(state, step, name);
         metadata.proxy_env = args::proxies(&self.options.build_args);
         let exec = Exec {
             root: state.root.map(|_| 0),
             args: arguments.clone(),
-            env: variables.entries(),
+            env,
             cwd: state.resolve(""),
             user: state.config.config.user.clone(),
             network: match run.network {

@@ -1,11 +1,14 @@
 //! What a stage has become so far.
 
+use std::collections::HashMap;
+
 use lap_solver::graph::VertexId;
 use lap_solver::image::{DEFAULT_PATH, History, ImageConfig};
 use lap_solver::intent::{HistoryIntent, ImageIntent};
 use lap_solver::path;
 use lap_solver::platform::Platform;
 
+use super::history::Chain;
 use crate::args::Variables;
 use crate::options::Options;
 use crate::source::Span;
@@ -14,17 +17,42 @@ use crate::word::Lookup;
 /// The note in each entry of the history.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
+/// What `ARG` declared.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Arguments {
+    list: Vec<(String, Option<String>)>,
+    index: HashMap<String, usize>,
+}
+
+impl Arguments {
+    pub(super) fn declare(&mut self, name: &str, value: Option<String>) {
+        match self.index.get(name) {
+            Some(at) => self.list[*at].1 = value,
+            None => {
+                self.index.insert(name.to_owned(), self.list.len());
+                self.list.push((name.to_owned(), value));
+            }
+        }
+    }
+
+    pub(super) fn declares(&self, name: &str) -> bool {
+        self.index.contains_key(name)
+    }
+}
+
 /// The file system, config and variables of a stage between two of its instructions.
 #[derive(Debug, Clone)]
 pub(super) struct State {
     pub(super) root: Option<VertexId>,
     pub(super) config: ImageConfig,
-    pub(super) history: Vec<HistoryIntent>,
+    pub(super) history: Chain,
     pub(super) platform: Platform,
     /// What words and commands see: `ENV` and `ARG`.
     pub(super) variables: Variables,
-    /// `ARG`s in order, with their values.
-    pub(super) arguments: Vec<(String, Option<String>)>,
+    /// `ARG`s in the order they were first declared, with their last values.
+    pub(super) arguments: Arguments,
+    /// Where each variable stands in the config's environment.
+    environment: HashMap<String, usize>,
     pub(super) label: String,
     pub(super) ignore_cache: bool,
     /// Whether a `WORKDIR` stood in this file.
@@ -44,10 +72,11 @@ impl State {
         Self {
             root,
             config,
-            history: Vec::new(),
+            history: Chain::default(),
             platform,
             variables: Variables::default(),
-            arguments: Vec::new(),
+            arguments: Arguments::default(),
+            environment: HashMap::new(),
             label: String::new(),
             ignore_cache: false,
             workdir_set: false,
@@ -85,13 +114,14 @@ impl State {
     /// `FROM context`, where the context is another target whose steps were taken over.
     pub(super) fn of_target(image: ImageIntent) -> Self {
         let mut state = Self::of_image(image.config, image.root, image.platform);
-        state.history = image.history;
+        state.history = Chain::new(image.history);
         state
     }
 
     /// `FROM stage`
-    pub(super) fn derive(&self) -> Self {
-        let mut state = self.clone();
+    pub(super) fn derive(&mut self) -> Self {
+        let history = self.history.share();
+        let mut state = Self { history, ..self.clone() };
         state.config.config.on_build.clear();
         (state.cmd, state.entrypoint, state.healthcheck) = (None, None, None);
         state.position = 0;
@@ -110,15 +140,30 @@ impl State {
         if self.config.config.env_value("PATH").is_none() && self.platform.os != "windows" {
             self.config.config.env.push(format!("PATH={DEFAULT_PATH}"));
         }
-        for entry in &self.config.config.env {
+        self.environment.clear();
+        for (at, entry) in self.config.config.env.iter().enumerate() {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             self.variables.set(name, value);
+            self.environment.entry(name.to_owned()).or_insert(at);
         }
         let directory = &self.config.config.working_dir;
         if !directory.is_empty() {
             let slash = if directory.ends_with('/') { "/" } else { "" };
             let directory = self.resolve("");
             self.config.config.working_dir = if directory == "/" { directory } else { format!("{directory}{slash}") };
+        }
+    }
+
+    /// `ENV`: in the config where the variable stands already, or else at the end.
+    pub(super) fn set_environment(&mut self, name: &str, value: &str) {
+        let (list, entry) = (&mut self.config.config.env, format!("{name}={value}"));
+        self.variables.set(name, value);
+        match self.environment.get(name) {
+            Some(at) => list[*at] = entry,
+            None => {
+                self.environment.insert(name.to_owned(), list.len());
+                list.push(entry);
+            }
         }
     }
 
@@ -172,18 +217,13 @@ impl State {
 
     /// What the history says of a command: the `ARG`s it saw, and its words.
     pub(super) fn command_text(&self, arguments: &[String]) -> String {
-        let mut seen: Vec<(&str, &str)> = Vec::new();
-        for (name, value) in &self.arguments {
-            let value = self.variables.get(name).or(value.as_deref()).unwrap_or("");
-            match seen.iter_mut().find(|(own, _)| own == name) {
-                Some((_, old)) => *old = value,
-                None => seen.push((name, value)),
-            }
-        }
         let mut words = Vec::new();
-        if !seen.is_empty() {
-            words.push(format!("|{}", seen.len()));
-            words.extend(seen.iter().map(|(name, value)| format!("{name}={value}")));
+        if !self.arguments.list.is_empty() {
+            words.push(format!("|{}", self.arguments.list.len()));
+            words.extend(self.arguments.list.iter().map(|(name, value)| {
+                let value = self.variables.get(name).or(value.as_deref()).unwrap_or("");
+                format!("{name}={value}")
+            }));
         }
         words.extend_from_slice(arguments);
         words.join(" ")
@@ -206,6 +246,6 @@ impl State {
             architecture: config.architecture.clone(),
             variant: config.variant.clone(),
         };
-        ImageIntent { root: self.root, config: self.config, history: self.history, platform }
+        ImageIntent { root: self.root, config: self.config, history: self.history.entries(), platform }
     }
 }

@@ -1,5 +1,10 @@
 //! The patterns of `${x#p}` and `${x/p/r}`: `*`, `?` and letters, over all letters alike.
 
+use super::Reason;
+
+/// How much work a comparison may be: pieces of the pattern times bytes of the value.
+const COST: usize = 1 << 28;
+
 /// A compiled pattern.
 #[derive(Debug)]
 pub(super) struct Glob(Vec<Piece>);
@@ -18,6 +23,7 @@ impl Glob {
         let mut letters = pattern.chars().peekable();
         while let Some(letter) = letters.next() {
             pieces.push(match letter {
+                '*' if pieces.last() == Some(&Piece::Any) => continue,
                 '*' => Piece::Any,
                 '?' => Piece::One,
                 // These two are escaped for the sake of `${}`, not of the pattern.
@@ -43,15 +49,7 @@ impl Glob {
                 return best;
             }
             length += letter.len_utf8();
-            let mut next = vec![false; self.0.len() + 1];
-            for (at, piece) in self.0.iter().enumerate().filter(|(at, _)| reached[*at]) {
-                match piece {
-                    Piece::Letter(own) if *own != letter => {}
-                    Piece::Letter(_) | Piece::One => self.arrive(&mut next, at + 1),
-                    Piece::Any => self.arrive(&mut next, at),
-                }
-            }
-            reached = next;
+            reached = self.step(&reached, letter);
             if reached[self.0.len()] {
                 best = Some(length);
             }
@@ -60,6 +58,19 @@ impl Glob {
             }
         }
         best
+    }
+
+    /// The places reached after one more letter.
+    fn step(&self, reached: &[bool], letter: char) -> Vec<bool> {
+        let mut next = vec![false; self.0.len() + 1];
+        for (at, piece) in self.0.iter().enumerate().filter(|(at, _)| reached[*at]) {
+            match piece {
+                Piece::Letter(own) if *own != letter => {}
+                Piece::Letter(_) | Piece::One => self.arrive(&mut next, at + 1),
+                Piece::Any => self.arrive(&mut next, at),
+            }
+        }
+        next
     }
 
     fn arrive(&self, reached: &mut [bool], mut at: usize) {
@@ -79,39 +90,58 @@ impl Glob {
         reversed.match_start(value.chars().rev(), longest).map_or(value, |length| &value[..value.len() - length])
     }
 
-    /// Replaces the first match, or every one from left to right, each as long as possible.
-    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool) -> String {
+    /// Whether comparing with `value` is worth what it costs; nobody writes patterns of that length.
+    pub(super) fn afford(&self, value: &str) -> Result<(), Reason> {
+        if self.0.len().saturating_mul(value.len()) > COST { Err(Reason::Cost) } else { Ok(()) }
+    }
+
+    /// Whether a match begins there, for each byte of `text` that begins a letter, and for its end.
+    fn starts(&self, text: &str) -> Vec<bool> {
+        let reversed = Self(self.0.iter().rev().copied().collect());
+        let all = reversed.0.len();
+        let mut starts = vec![false; text.len() + 1];
+        let mut reached = vec![false; all + 1];
+        reversed.arrive(&mut reached, 0);
+        starts[text.len()] = reached[all];
+        for (at, letter) in text.char_indices().rev() {
+            reached = reversed.step(&reached, letter);
+            // A match may end anywhere.
+            reversed.arrive(&mut reached, 0);
+            starts[at] = reached[all];
+        }
+        starts
+    }
+
+    /// Replaces the first match, or every one from left to right, each as long as possible; none where the result
+    /// would have more than `limit` bytes.
+    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool, limit: usize) -> Option<String> {
+        // Known beforehand, so that a text without matches is not searched from each of its letters.
+        let starts = self.starts(value);
         let mut out = String::new();
         let mut at = 0;
         let mut after_match = false;
         loop {
-            let found = self.match_start(value[at..].chars(), true).filter(|length| *length > 0 || !after_match);
-            let step = value[at..].chars().next().map_or(0, char::len_utf8);
-            match found {
-                Some(length) => {
-                    out.push_str(replacement);
-                    if !all {
-                        out.push_str(&value[at + length..]);
-                        return out;
-                    }
-                    after_match = length > 0;
-                    if length == 0 {
-                        out.push_str(&value[at..at + step]);
-                    }
-                    at += length.max(step);
-                    if length == 0 && step == 0 {
-                        return out;
-                    }
-                }
-                None => {
-                    if step == 0 {
-                        return out;
-                    }
-                    out.push_str(&value[at..at + step]);
-                    at += step;
-                    after_match = false;
-                }
+            if out.len() > limit {
+                return None;
             }
+            let found = starts[at].then(|| self.match_start(value[at..].chars(), true)).flatten();
+            let found = found.filter(|length| *length > 0 || !after_match);
+            if found.is_some() {
+                out.push_str(replacement);
+            }
+            after_match = found.is_some_and(|length| length > 0);
+            if found.is_some() && !all {
+                at += found.unwrap_or(0);
+                out.push_str(&value[at..]);
+                return Some(out).filter(|out| out.len() <= limit);
+            }
+            if after_match {
+                at += found.unwrap_or(0);
+                continue;
+            }
+            let Some(letter) = value[at..].chars().next() else { return Some(out).filter(|out| out.len() <= limit) };
+            out.push(letter);
+            at += letter.len_utf8();
         }
     }
 }
@@ -134,16 +164,19 @@ mod tests {
         assert_eq!(glob("x").trim_prefix("abc", false), "abc");
         assert_eq!(glob("\\*").trim_prefix("*b", false), "b");
         assert_eq!(Glob::new("\\a").unwrap_err(), 'a');
+        assert!(glob("a").afford("b").is_ok());
+        assert_eq!(glob(&"a".repeat(1 << 16)).afford(&"b".repeat(1 << 16)), Err(Reason::Cost));
     }
 
     #[test]
     fn matches_are_replaced() {
-        assert_eq!(glob("a").replace("banana", "o", false), "bonana");
-        assert_eq!(glob("a").replace("banana", "o", true), "bonono");
-        assert_eq!(glob("a*n").replace("banana", "-", false), "b-a");
-        assert_eq!(glob("*").replace("abc", "x", true), "x");
-        assert_eq!(glob("").replace("ab", "-", true), "-a-b-");
-        assert_eq!(glob("z").replace("ab", "-", true), "ab");
-        assert_eq!(glob("\\/").replace("a/b", "-", true), "a-b");
+        assert_eq!(glob("a").replace("banana", "o", false, 100).as_deref(), Some("bonana"));
+        assert_eq!(glob("a").replace("banana", "o", true, 100).as_deref(), Some("bonono"));
+        assert_eq!(glob("a*n").replace("banana", "-", false, 100).as_deref(), Some("b-a"));
+        assert_eq!(glob("*").replace("abc", "x", true, 100).as_deref(), Some("x"));
+        assert_eq!(glob("").replace("ab", "-", true, 100).as_deref(), Some("-a-b-"));
+        assert_eq!(glob("z").replace("ab", "-", true, 100).as_deref(), Some("ab"));
+        assert_eq!(glob("a").replace("aaaa", "bbbb", true, 10), None);
+        assert_eq!(glob("\\/").replace("a/b", "-", true, 100).as_deref(), Some("a-b"));
     }
 }

@@ -15,6 +15,9 @@ use crate::go;
 /// How deep `${a:-${b:-…}}` may nest.
 const DEPTH: u32 = 100;
 
+/// How many bytes the variables of one word may add: values of values double with each line.
+const GROWTH: usize = 1 << 20;
+
 /// Where variables come from.
 pub trait Lookup {
     /// The value of a variable; none where it is not set.
@@ -33,10 +36,19 @@ impl Lookup for Empty {
 
 /// Why a word cannot be expanded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("failed to process {}: {reason}", go::quote(word))]
+#[error("failed to process {}: {reason}", go::quote(&shortened(word)))]
 pub struct WordError {
     word: String,
     reason: Reason,
+}
+
+/// A word as errors show it.
+fn shortened(word: &str) -> String {
+    const MOST: usize = 200;
+    match word.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &word[..end]),
+        None => word.to_owned(),
+    }
 }
 
 /// What is wrong with a word.
@@ -58,6 +70,10 @@ enum Reason {
     Escape { pattern: String, letter: char },
     #[error("substitutions are nested more than {DEPTH} deep")]
     Depth,
+    #[error("the values of its variables take more than {} MiB", GROWTH >> 20)]
+    Growth,
+    #[error("the value and the pattern are too long to be compared")]
+    Cost,
 }
 
 /// An expanded word.
@@ -100,8 +116,14 @@ impl Lexer {
     /// # Errors
     /// Quotes and braces that do not close, unknown operators, `${x:?}` of what is not set.
     pub fn expand(&self, word: &str, variables: &dyn Lookup) -> Result<Expanded, WordError> {
-        let mut scan =
-            Scan { lexer: *self, rest: word.chars().peekable(), variables, depth: 0, seen: Expanded::default() };
+        let mut scan = Scan {
+            lexer: *self,
+            rest: word.chars().peekable(),
+            variables,
+            depth: 0,
+            grown: 0,
+            seen: Expanded::default(),
+        };
         let (text, words) =
             scan.until(None, self.raw_escapes).map_err(|reason| WordError { word: word.to_owned(), reason })?;
         Ok(Expanded { text, words, ..scan.seen })
@@ -138,6 +160,8 @@ struct Scan<'a> {
     rest: Peekable<Chars<'a>>,
     variables: &'a dyn Lookup,
     depth: u32,
+    /// Bytes that came from variables.
+    grown: usize,
     seen: Expanded,
 }
 
@@ -265,7 +289,8 @@ impl Scan<'_> {
         self.rest.next();
         let value = if self.rest.next_if_eq(&'{').is_some() { self.braces() } else { Ok(self.plain()) };
         self.depth -= 1;
-        value
+        self.grown += value.as_ref().map_or(0, String::len);
+        if self.grown > GROWTH { Err(Reason::Growth) } else { value }
     }
 
     /// `$x`
@@ -339,7 +364,9 @@ impl Scan<'_> {
             return Ok(format!("${{{name}/{pattern}/{replacement}}}"));
         }
         let glob = glob::Glob::new(&pattern).map_err(|letter| Reason::Escape { pattern, letter })?;
-        Ok(glob.replace(&value.unwrap_or_default(), &replacement, all))
+        let value = value.unwrap_or_default();
+        glob.afford(&value)?;
+        glob.replace(&value, &replacement, all, GROWTH).ok_or(Reason::Growth)
     }
 
     /// A name: digits, one special parameter, or letters, digits and underscores.
@@ -377,6 +404,7 @@ impl Scan<'_> {
 fn trim(operator: char, word: &str, value: &str) -> Result<String, Reason> {
     let (longest, pattern) = word.strip_prefix(operator).map_or((false, word), |rest| (true, rest));
     let glob = glob::Glob::new(pattern).map_err(|letter| Reason::Escape { pattern: pattern.to_owned(), letter })?;
+    glob.afford(value)?;
     Ok(if operator == '#' { glob.trim_prefix(value, longest) } else { glob.trim_suffix(value, longest) }.to_owned())
 }
 

@@ -4,7 +4,11 @@ use super::BadPattern;
 
 /// A compiled pattern that must match a whole text.
 #[derive(Debug, Clone)]
-pub(super) struct Glob(Vec<Piece>);
+pub(super) struct Glob {
+    pieces: Vec<Piece>,
+    /// How many letters it matches at least.
+    least: usize,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
@@ -38,7 +42,7 @@ impl Glob {
         let mut pieces = Vec::new();
         let mut rest = text.chars().peekable();
         while let Some(letter) = rest.next() {
-            pieces.push(match letter {
+            let piece = match letter {
                 '*' if double_star && rest.next_if_eq(&'*').is_some() => {
                     let _slash = rest.next_if_eq(&'/');
                     if rest.peek().is_none() { Piece::Any } else { Piece::Dirs }
@@ -48,43 +52,51 @@ impl Glob {
                 '\\' => Piece::Char(rest.next().ok_or_else(bad)?),
                 '[' => class(&mut rest).ok_or_else(bad)?,
                 other => Piece::Char(other),
-            });
+            };
+            // Twice the same of these is the same as once.
+            if !(matches!(piece, Piece::Run | Piece::Any | Piece::Dirs) && pieces.last() == Some(&piece)) {
+                pieces.push(piece);
+            }
         }
-        Ok(Self(pieces))
+        let least = pieces.iter().filter(|piece| !matches!(piece, Piece::Run | Piece::Any | Piece::Dirs)).count();
+        Ok(Self { pieces, least })
     }
 
     /// Whether the whole of `text` matches.
     pub(super) fn matches(&self, text: &str) -> bool {
-        let mut now = Places::new(self.0.len());
-        let mut next = Places::new(self.0.len());
-        now.arrive(&self.0, 0);
+        if text.chars().nth(self.least.saturating_sub(1)).is_none() && self.least > 0 {
+            return false;
+        }
+        let mut now = Places::new(self.pieces.len());
+        let mut next = Places::new(self.pieces.len());
+        now.arrive(&self.pieces, 0);
         for letter in text.chars() {
             next.clear();
-            for (at, piece) in self.0.iter().enumerate() {
+            for (at, piece) in self.pieces.iter().enumerate() {
                 if now.at[at] {
                     match piece {
-                        Piece::Char(own) if *own == letter => next.arrive(&self.0, at + 1),
-                        Piece::One if letter != '/' => next.arrive(&self.0, at + 1),
+                        Piece::Char(own) if *own == letter => next.arrive(&self.pieces, at + 1),
+                        Piece::One if letter != '/' => next.arrive(&self.pieces, at + 1),
                         Piece::Class { negated, ranges }
                             if ranges.iter().any(|(low, high)| (low..=high).contains(&&letter)) != *negated =>
                         {
-                            next.arrive(&self.0, at + 1);
+                            next.arrive(&self.pieces, at + 1);
                         }
-                        Piece::Run if letter != '/' => next.arrive(&self.0, at),
-                        Piece::Any => next.arrive(&self.0, at),
+                        Piece::Run if letter != '/' => next.arrive(&self.pieces, at),
+                        Piece::Any => next.arrive(&self.pieces, at),
                         _ => {}
                     }
                 }
                 if *piece == Piece::Dirs && (now.at[at] || now.inside[at]) {
                     next.inside[at] = true;
                     if letter == '/' {
-                        next.arrive(&self.0, at + 1);
+                        next.arrive(&self.pieces, at + 1);
                     }
                 }
             }
             std::mem::swap(&mut now, &mut next);
         }
-        now.at[self.0.len()]
+        now.at[self.pieces.len()]
     }
 }
 

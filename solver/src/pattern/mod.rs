@@ -249,6 +249,9 @@ mod tests {
     fn hostile_patterns_are_no_slower_than_others() {
         let pattern = "*a".repeat(400) + "/**/" + &"**/a".repeat(100);
         let _slow = Matcher::new(&[pattern.as_str()]).unwrap().matches(&"a".repeat(4000));
+        let long = ["a?".repeat(1 << 19), "**/".repeat(1 << 18), "*".repeat(1 << 20)];
+        assert!(Matcher::new(&long[..1]).is_ok_and(|matcher| !matcher.matches(&"a".repeat(4000))));
+        assert!(Matcher::new(&long).unwrap().matches(&"a/".repeat(2000)));
     }
 
     proptest! {
