@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: Vec<(String, String)>,
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) source_date_epoch: Option<String>,
+    /// Keys of ssh servers that the user knows.
+    pub(crate) known_hosts: Option<PathBuf>,
     /// Where programs lie.
     pub(crate) programs: Vec<PathBuf>,
     /// Bytes of a container's log that are kept.
@@ -87,6 +89,7 @@ impl Settings {
             run_dir,
             color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
                 && std::io::IsTerminal::is_terminal(&std::io::stderr()),
+            known_hosts: home.as_ref().map(|home| home.join(".ssh/known_hosts")),
             docker_config: path("DOCKER_CONFIG").or_else(|| home.map(|home| home.join(".docker"))),
             auth_file: path("REGISTRY_AUTH_FILE"),
             ca_file: path("SSL_CERT_FILE"),

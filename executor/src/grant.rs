@@ -20,6 +20,8 @@ pub struct Grants {
     pub secrets: BTreeMap<String, Secret>,
     /// Sockets of SSH agents by id (`default`).
     pub ssh: BTreeMap<String, PathBuf>,
+    /// Keys of ssh servers that the user knows (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT); never written.
+    pub known_hosts: Option<PathBuf>,
     /// Whether a step may use the machine's own network.
     pub network_host: bool,
     /// Whether a step may have all capabilities.
@@ -64,7 +66,7 @@ pub enum GrantError {
     #[error("secret {0:?} is longer than {MAX_SECRET} bytes")]
     TooLong(String),
     /// A required agent was not given.
-    #[error("ssh agent {0:?} is required and was not given: pass it with --ssh {0}=SOCKET")]
+    #[error("ssh agent {0:?} is required and was not given: pass it with --ssh {0}=SOCKET or {0}=KEY")]
     NoAgent(String),
     /// The machine's network was not granted.
     #[error("the network of the machine is not allowed: pass --allow network.host")]

@@ -6,6 +6,7 @@
 //! Invariants: nothing here prints, reads the environment or exits; unsafe code is in [`sys`] only; a program that
 //! links this crate calls [`hidden_entry`] first thing in `main`, before any thread exists.
 
+pub mod agent;
 pub mod container;
 pub mod emulation;
 pub mod grant;

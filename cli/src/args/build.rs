@@ -128,7 +128,7 @@ pub(crate) struct Build {
     #[arg(long = "secret", value_name = "SECRET", help_heading = "RUN steps")]
     pub(crate) secrets: Vec<String>,
 
-    /// An SSH agent for RUN --mount=type=ssh: default or NAME[=SOCKET]
+    /// For --mount=type=ssh: default, or NAME=SOCKET or NAME=KEY[,KEY]
     #[arg(long = "ssh", value_name = "AGENT", help_heading = "RUN steps")]
     pub(crate) ssh: Vec<String>,
 

@@ -27,17 +27,20 @@ use anyhow::Context as _;
 use lap_cache::store::{Mode, Store};
 
 use crate::args::Command;
+use crate::pipeline::agents::Agents;
 use crate::settings::Settings;
 
 /// What every command is given.
 pub(crate) struct App {
     pub(crate) settings: Settings,
+    /// SSH agents that were started for builds.
+    pub(crate) agents: Agents,
     store: OnceLock<Store>,
 }
 
 impl App {
-    pub(crate) const fn new(settings: Settings) -> Self {
-        Self { settings, store: OnceLock::new() }
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings, agents: Agents::default(), store: OnceLock::new() }
     }
 
     /// The store, opened when it is first needed.

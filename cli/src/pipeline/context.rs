@@ -370,7 +370,8 @@ impl Opener<'_> {
             client: crate::registry::client(&self.app.settings, self.mirrors)?,
             grants: Grants {
                 secrets: outputs::secrets(self.secrets)?,
-                ssh: outputs::agents(&ssh)?,
+                ssh: self.app.agents.sockets(&self.app.settings, &ssh)?,
+                known_hosts: self.app.settings.known_hosts.clone(),
                 ..Grants::default()
             },
             events: Events::none(),

@@ -1,5 +1,6 @@
 //! A build: Dockerfile text → AST → stages → graph → schedule → layers → image → outputs.
 
+pub(crate) mod agents;
 mod attest;
 mod bases;
 mod config;
@@ -407,7 +408,8 @@ fn worker_options(
     options.registry = resolver.client().clone();
     options.grants = Grants {
         secrets: outputs::secrets(&request.secrets)?,
-        ssh: outputs::agents(&request.ssh)?,
+        ssh: app.agents.sockets(&app.settings, &request.ssh)?,
+        known_hosts: app.settings.known_hosts.clone(),
         network_host: request.host_network || request.allow.iter().any(|word| word == "network.host"),
         insecure: request.allow.iter().any(|word| word == "security.insecure"),
     };

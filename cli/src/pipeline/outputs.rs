@@ -301,17 +301,3 @@ pub(super) fn secrets(texts: &[String]) -> anyhow::Result<BTreeMap<String, Secre
     }
     Ok(secrets)
 }
-
-/// `default` or `NAME[=SOCKET]`.
-pub(super) fn agents(texts: &[String]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-    let mut agents = BTreeMap::new();
-    for text in texts {
-        let (id, socket) = match text.split_once('=') {
-            Some((id, socket)) => (id, Some(socket.to_owned())),
-            None => (text.as_str(), variable("SSH_AUTH_SOCK")),
-        };
-        let Some(socket) = socket else { bail!("--ssh {text}: no agent runs here: SSH_AUTH_SOCK is not set") };
-        agents.insert(id.to_owned(), PathBuf::from(socket));
-    }
-    Ok(agents)
-}

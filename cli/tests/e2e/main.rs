@@ -22,5 +22,6 @@ mod registry;
 mod reproducible;
 mod rootless;
 mod sandbox;
+mod ssh;
 mod support;
 mod web;

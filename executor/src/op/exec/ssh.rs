@@ -1,12 +1,25 @@
 //! Forwarding an SSH agent: a socket with the owner and mode that the step asks for, passed on to the agent's own.
+//!
+//! A step may ask which keys there are and have something signed; it may not add, remove or lock keys
+//! (draft-ietf-sshm-ssh-agent, section 4).
 
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Gid, Mode, Uid};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
+
+/// `SSH_AGENT_FAILURE`.
+const FAILURE: u8 = 5;
+/// `SSH_AGENTC_REQUEST_IDENTITIES`.
+const REQUEST_IDENTITIES: u8 = 11;
+/// `SSH_AGENTC_SIGN_REQUEST`.
+const SIGN_REQUEST: u8 = 13;
+/// Longest message that is passed on, in bytes: OpenSSH's limit.
+const MAX_MESSAGE: u32 = 256 << 10;
 
 /// A forwarded agent. Dropping it closes the socket and every connection.
 #[derive(Debug)]
@@ -48,11 +61,40 @@ async fn serve(listener: UnixListener, agent: PathBuf) {
     }
 }
 
-async fn pass(mut client: UnixStream, agent: PathBuf) {
-    if let Ok(mut agent) = UnixStream::connect(agent).await {
+async fn pass(client: UnixStream, agent: PathBuf) {
+    if let Ok(agent) = UnixStream::connect(agent).await {
         // An end is an end, whichever side it comes from.
-        drop(tokio::io::copy_bidirectional(&mut client, &mut agent).await);
+        drop(relay(client, agent).await);
     }
+}
+
+/// Requests to answers, one after the other, as the protocol has it.
+async fn relay(mut client: UnixStream, mut agent: UnixStream) -> io::Result<()> {
+    loop {
+        let request = message(&mut client).await?;
+        let answer = if matches!(request.first(), Some(&(REQUEST_IDENTITIES | SIGN_REQUEST))) {
+            send(&mut agent, &request).await?;
+            message(&mut agent).await?
+        } else {
+            vec![FAILURE]
+        };
+        send(&mut client, &answer).await?;
+    }
+}
+
+async fn message(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let length = stream.read_u32().await?;
+    if length == 0 || length > MAX_MESSAGE {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut message = Vec::new();
+    (&mut *stream).take(length.into()).read_to_end(&mut message).await?;
+    if message.len() as u64 == u64::from(length) { Ok(message) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+async fn send(stream: &mut UnixStream, message: &[u8]) -> io::Result<()> {
+    stream.write_u32(u32::try_from(message.len()).map_err(io::Error::other)?).await?;
+    stream.write_all(message).await
 }
 
 #[cfg(test)]
@@ -61,25 +103,35 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
-    async fn what_is_said_to_the_socket_reaches_the_agent() {
+    async fn keys_are_asked_for_and_used_but_never_changed() {
         let dir = tempfile::tempdir().unwrap();
         let agent = dir.path().join("agent");
         let listener = UnixListener::bind(&agent).unwrap();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let mut word = [0; 4];
-                stream.read_exact(&mut word).await.unwrap();
-                stream.write_all(&word).await.unwrap();
+                tokio::spawn(async move {
+                    while let Ok(request) = message(&mut stream).await {
+                        send(&mut stream, &[b"got ", request.as_slice()].concat()).await.unwrap();
+                    }
+                });
             }
         });
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let forward = Forward::start(dir.path(), "ssh.0", agent, 0o600, uid, gid).unwrap();
         for _ in 0..3 {
             let mut client = UnixStream::connect(&forward.socket).await.unwrap();
-            client.write_all(b"ping").await.unwrap();
-            let mut word = [0; 4];
-            client.read_exact(&mut word).await.unwrap();
-            assert_eq!(&word, b"ping");
+            for kind in 0..=u8::MAX {
+                send(&mut client, &[kind, b'x']).await.unwrap();
+                let passed = matches!(kind, REQUEST_IDENTITIES | SIGN_REQUEST);
+                let wanted = if passed { vec![b'g', b'o', b't', b' ', kind, b'x'] } else { vec![FAILURE] };
+                assert_eq!(message(&mut client).await.unwrap(), wanted, "{kind}");
+            }
+        }
+        // What is too long to be a message ends the conversation.
+        for length in [0, MAX_MESSAGE + 1, u32::MAX] {
+            let mut client = UnixStream::connect(&forward.socket).await.unwrap();
+            client.write_u32(length).await.unwrap();
+            assert_eq!(client.read(&mut [0]).await.unwrap_or(0), 0);
         }
     }
 }

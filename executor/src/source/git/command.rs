@@ -3,7 +3,6 @@
 //! No configuration but ours, no hooks, no prompts, no helpers, no protocols but http, https, git and ssh, a fixed
 //! `PATH`. Tokens are passed in the environment, never as arguments.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +20,8 @@ use crate::source::http::shown;
 const OUTPUT_LIMIT: u64 = 64 << 20;
 /// Longest message of git that is passed on.
 const MESSAGE_LIMIT: usize = 2000;
+/// Keys of ssh servers that the machine knows.
+const KNOWN_HOSTS: &str = "/etc/ssh/ssh_known_hosts";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How git is run for one source and its submodules.
@@ -34,7 +35,7 @@ impl Git {
     /// For a repository; tokens go to its own server only.
     pub(super) fn new(remote: &Remote, url: &str) -> Result<Self, GitError> {
         let known_hosts = remote.store.root().join("caches/git-known-hosts");
-        let mut env = vec![("GIT_SSH_COMMAND".to_owned(), ssh(&known_hosts))];
+        let mut env = vec![("GIT_SSH_COMMAND".to_owned(), ssh(&known_hosts, remote.grants.known_hosts.as_deref()))];
         if let Some(agent) = remote.grants.agent("default", false)? {
             env.push(("SSH_AUTH_SOCK".to_owned(), agent.display().to_string()));
         }
@@ -200,12 +201,19 @@ fn message(bytes: &[u8], url: Option<&str>) -> String {
     told.join("; ").chars().filter(|letter| !letter.is_control()).take(MESSAGE_LIMIT).collect()
 }
 
-/// ssh that asks nothing, takes keys from the agent alone, and remembers the servers it has seen.
-fn ssh(known_hosts: &Path) -> String {
-    let path = String::from_utf8_lossy(OsStr::as_bytes(known_hosts.as_os_str())).replace('\'', "'\\''");
+/// ssh that asks nothing, takes keys from the agent alone, and remembers the servers it has seen in `remembered`. What
+/// the user and the machine know of servers counts too.
+fn ssh(remembered: &Path, known: Option<&Path>) -> String {
+    // ssh has its own meanings for these in names of files.
+    let is_plain = |path: &&Path| !path.as_os_str().as_bytes().iter().any(|byte| b"\"'%$\\\n".contains(byte));
+    let quoted = |path: &Path| format!("\"{}\"", String::from_utf8_lossy(path.as_os_str().as_bytes()));
+    let path = quoted(remembered).replace('\'', "'\\''");
+    let known: Vec<String> = known.filter(is_plain).into_iter().chain([Path::new(KNOWN_HOSTS)]).map(quoted).collect();
+    let known = known.join(" ");
     format!(
         "ssh -F /dev/null -o BatchMode=yes -o IdentityFile=none -o ForwardAgent=no -o PermitLocalCommand=no \
-         -o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile=\"{path}\"' -o ConnectTimeout=30"
+         -o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile={path}' -o 'GlobalKnownHostsFile={known}' \
+         -o ConnectTimeout=30"
     )
 }
 
