@@ -25,7 +25,9 @@ mod pipeline;
 mod registry;
 mod session;
 mod settings;
+mod shape;
 mod signal;
+mod template;
 mod terminal;
 mod ui;
 
@@ -79,10 +81,11 @@ fn run() -> i32 {
 
 fn start(lap: Lap) -> anyhow::Result<i32> {
     let settings = Settings::new(lap.root.as_deref())?;
-    if lap.command.uses_store() {
-        enter_user_namespace(&settings, lap.command.unpacks())?;
+    let command = lap.command.plain();
+    if command.uses_store() {
+        enter_user_namespace(&settings, command.unpacks())?;
     }
-    command::run(&App::new(settings), lap.command)
+    command::run(&App::new(settings), command)
 }
 
 /// An unprivileged user becomes root of a namespace of his own, before any thread exists.

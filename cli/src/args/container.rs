@@ -1,6 +1,6 @@
 //! Flags of the commands about containers.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use lap_executor::container::Volume;
 
@@ -12,6 +12,29 @@ Examples:
   lap run -d --name db -v data:/var/lib/db db:1        in the background, with a volume
   lap run --rm -v $PWD:/src:ro -w /src gcc make        a tool on the files of this directory
   lap run --rm --memory 256m --network none app        within limits";
+
+/// `lap container`: the commands about containers under Docker's other names.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainerCommand {
+    /// List containers
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(Ps),
+    /// Show everything known about containers, as JSON
+    Inspect(super::InspectThese),
+    /// Run a command in a new container
+    Run(Box<Run>),
+    /// Run a command in a running container
+    Exec(Exec),
+    /// Stop containers: ask, wait, then kill
+    Stop(Stop),
+    /// Send a signal to containers
+    Kill(Kill),
+    /// Remove containers
+    #[command(visible_alias = "remove")]
+    Rm(Remove),
+    /// Show what a container has put out
+    Logs(Logs),
+}
 
 /// Flags of `lap run`.
 #[derive(Debug, Args)]
@@ -190,6 +213,26 @@ pub(crate) struct Ps {
     /// Whole IDs and commands
     #[arg(long)]
     pub(crate) no_trunc: bool,
+
+    /// Only the newest
+    #[arg(short, long)]
+    pub(crate) latest: bool,
+
+    /// Only so many, the newest
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    pub(crate) last: Option<usize>,
+
+    /// Show sizes
+    #[arg(short, long)]
+    pub(crate) size: bool,
+
+    /// Only some: id, name, label, ancestor, status, exited, before or since
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    pub(crate) filters: Vec<KeyValue>,
+
+    /// Show with a Go template; `json` is an object a line, `table TEMPLATE` has headings
+    #[arg(long, value_name = "TEMPLATE", default_value = "")]
+    pub(crate) format: String,
 }
 
 /// Flags of `lap stop`.

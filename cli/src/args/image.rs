@@ -2,10 +2,39 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::KeyValue;
 use crate::ui::Mode;
+
+/// `lap image`: the commands about images under Docker's other names.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(Images),
+    /// Show everything known about images, as JSON
+    Inspect(InspectThese),
+    /// Show the history of an image
+    History(History),
+    /// Give an image another name
+    Tag(Tag),
+    /// Remove images
+    #[command(visible_alias = "remove")]
+    Rm(RemoveImages),
+    /// Fetch an image from a registry
+    Pull(Pull),
+    /// Send an image to a registry
+    Push(Push),
+    /// Write images to a tar archive
+    Save(Save),
+    /// Read images from a tar archive
+    Load(Load),
+    /// Make an image of a root file system tar
+    Import(Import),
+    /// Build an image from a Dockerfile
+    Build(Box<super::Build>),
+}
 
 /// Flags of `lap images`.
 #[derive(Debug, Args)]
@@ -22,7 +51,19 @@ pub(crate) struct Images {
     #[arg(long)]
     pub(crate) digests: bool,
 
-    /// Only images of this name
+    /// All images; none are hidden
+    #[arg(short, long, hide = true)]
+    pub(crate) all: bool,
+
+    /// Only some: dangling=true, reference=PATTERN, label=NAME[=VALUE], before=IMAGE, since=IMAGE, until=TIME
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    pub(crate) filters: Vec<KeyValue>,
+
+    /// Show with a Go template; `json` is an object a line, `table TEMPLATE` has headings
+    #[arg(long, value_name = "TEMPLATE", default_value = "")]
+    pub(crate) format: String,
+
+    /// Only images of this name, which may have `*` in it
     pub(crate) name: Option<String>,
 }
 
@@ -45,7 +86,22 @@ pub(crate) struct Inspect {
     #[arg(long = "type", value_name = "KIND", value_parser = ["image", "container"])]
     pub(crate) kind: Option<String>,
 
-    /// Names or IDs of containers or images
+    #[command(flatten)]
+    pub(crate) these: InspectThese,
+}
+
+/// Flags of `inspect` for one kind of thing.
+#[derive(Debug, Args)]
+pub(crate) struct InspectThese {
+    /// Show with a Go template; `json` is everything on one line
+    #[arg(short, long, value_name = "TEMPLATE", default_value = "")]
+    pub(crate) format: String,
+
+    /// Sizes of containers, too
+    #[arg(short, long)]
+    pub(crate) size: bool,
+
+    /// Names or IDs
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
 }
@@ -53,9 +109,21 @@ pub(crate) struct Inspect {
 /// Flags of `lap history`.
 #[derive(Debug, Args)]
 pub(crate) struct History {
-    /// Whole commands
+    /// Whole commands and IDs
     #[arg(long)]
     pub(crate) no_trunc: bool,
+
+    /// IDs only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Sizes and times for people [default: true]
+    #[arg(short = 'H', long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_default_value = true)]
+    pub(crate) human: bool,
+
+    /// Show with a Go template; `json` is an object a line, `table TEMPLATE` has headings
+    #[arg(long, value_name = "TEMPLATE", default_value = "")]
+    pub(crate) format: String,
 
     /// The image
     pub(crate) image: String,

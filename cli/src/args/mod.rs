@@ -18,9 +18,11 @@ pub(crate) use annotation::{Annotation, Level};
 pub(crate) use attest::Attestations;
 pub(crate) use bake::Bake;
 pub(crate) use build::{Build, Check, FindingsForm};
-pub(crate) use container::{Exec, Kill, Logs, Ps, Remove, Run, Stop};
+pub(crate) use container::{ContainerCommand, Exec, Kill, Logs, Ps, Remove, Run, Stop};
 pub(crate) use ignored::Ignored;
-pub(crate) use image::{History, Images, Import, Inspect, Load, Pull, Push, RemoveImages, Save, Tag};
+pub(crate) use image::{
+    History, ImageCommand, Images, Import, Inspect, InspectThese, Load, Pull, Push, RemoveImages, Save, Tag,
+};
 pub(crate) use resource::{OldLimits, Resource};
 pub(crate) use values::{ByteSize, Call, Called, Cpus, KeyValue, Output, OutputKind, Ulimit, fields, volume};
 
@@ -89,14 +91,59 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
         args: Vec<String>,
     },
+    /// Commands about images
+    Image {
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+    /// Commands about containers
+    Container {
+        #[command(subcommand)]
+        command: ContainerCommand,
+    },
     /// Show the version
-    Version,
+    Version {
+        /// Show with a Go template; `json` is an object
+        #[arg(short, long, value_name = "TEMPLATE", default_value = "")]
+        format: String,
+    },
 }
 
 impl Command {
+    /// The command by its short name: `image ls` is `images`.
+    pub(crate) fn plain(self) -> Self {
+        let inspect = |kind: &str, these| Self::Inspect(Inspect { kind: Some(kind.to_owned()), these });
+        match self {
+            Self::Image { command } => match command {
+                ImageCommand::Ls(args) => Self::Images(args),
+                ImageCommand::Inspect(these) => inspect("image", these),
+                ImageCommand::History(args) => Self::History(args),
+                ImageCommand::Tag(args) => Self::Tag(args),
+                ImageCommand::Rm(args) => Self::Rmi(args),
+                ImageCommand::Pull(args) => Self::Pull(args),
+                ImageCommand::Push(args) => Self::Push(args),
+                ImageCommand::Save(args) => Self::Save(args),
+                ImageCommand::Load(args) => Self::Load(args),
+                ImageCommand::Import(args) => Self::Import(args),
+                ImageCommand::Build(args) => Self::Build(args),
+            },
+            Self::Container { command } => match command {
+                ContainerCommand::Ls(args) => Self::Ps(args),
+                ContainerCommand::Inspect(these) => inspect("container", these),
+                ContainerCommand::Run(args) => Self::Run(args),
+                ContainerCommand::Exec(args) => Self::Exec(args),
+                ContainerCommand::Stop(args) => Self::Stop(args),
+                ContainerCommand::Kill(args) => Self::Kill(args),
+                ContainerCommand::Rm(args) => Self::Rm(args),
+                ContainerCommand::Logs(args) => Self::Logs(args),
+            },
+            other => other,
+        }
+    }
+
     /// Whether the command needs the store, and with it the rights of a user namespace.
     pub(crate) const fn uses_store(&self) -> bool {
-        !matches!(self, Self::Dockerfile { .. } | Self::Version)
+        !matches!(self, Self::Dockerfile { .. } | Self::Version { .. })
     }
 
     /// Whether files of images come into the store, with their owners.

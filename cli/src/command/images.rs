@@ -2,57 +2,75 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
+use lap_cache::image::Image;
+use lap_cache::names::Entry;
+use lap_cache::store::Store;
+
 use crate::args::Images;
-use crate::command::App;
+use crate::command::inspect::{layer_bytes, show};
+use crate::command::{App, image_filter};
 use crate::image::{image_of, short};
-use crate::ui::table::{bytes, human_duration, seconds_of_rfc3339, table};
+use crate::template::{Listing, Row};
+use crate::ui::table::{bytes, human_duration, rfc3339, seconds_of_rfc3339};
+
+const TABLE: &str = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+const TABLE_WITH_DIGESTS: &str = "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+
+const HEADINGS: &[(&str, &str)] = &[
+    ("ID", "IMAGE ID"),
+    ("Repository", "REPOSITORY"),
+    ("Tag", "TAG"),
+    ("Digest", "DIGEST"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("Size", "SIZE"),
+    ("Containers", "CONTAINERS"),
+    ("VirtualSize", "SIZE"),
+    ("SharedSize", "SHARED SIZE"),
+    ("UniqueSize", "UNIQUE SIZE"),
+];
 
 pub(super) fn run(app: &App, args: &Images) -> anyhow::Result<i32> {
     let store = app.store()?;
-    let wanted = args.name.as_deref().map(crate::image::reference).transpose()?;
-    let with_tag = args.name.as_deref().is_some_and(|name| name.rsplit('/').next().unwrap_or(name).contains(':'));
+    let filter = image_filter::Filter::new(store, &args.filters, args.name.as_deref())?;
+    let default = if args.digests { TABLE_WITH_DIGESTS } else { TABLE };
+    let format = if args.quiet { "{{.ID}}" } else { args.format.as_str() };
+    let list = Listing::new(format, default).context("template parsing error")?;
     let mut rows = Vec::new();
     // Newest first, as Docker lists them.
     for entry in store.names()?.iter().rev() {
-        let fits = wanted.as_ref().is_none_or(|wanted| {
-            entry
-                .name
-                .as_ref()
-                .is_some_and(|name| name.name() == wanted.name() && (!with_tag || name.tag() == wanted.tag()))
-        });
-        if !fits {
+        if !filter.fits_name(entry) {
             continue;
         }
         let image = image_of(store, entry)?;
-        let id = if args.no_trunc { image.id().to_string() } else { short(&image.id()) };
-        if args.quiet {
-            outln!("{id}")?;
-            continue;
+        if filter.fits(entry, &image) {
+            rows.push(row(store, entry, &image, args.no_trunc)?);
         }
-        let (repository, tag) = match &entry.name {
-            Some(name) => (name.familiar_name(), name.tag().unwrap_or("<none>").to_owned()),
-            None => ("<none>".to_owned(), "<none>".to_owned()),
-        };
-        let mut size = 0u64;
-        for diff_id in image.diff_ids() {
-            size = size.saturating_add(store.layer(&diff_id)?.map_or(0, |layer| layer.bytes));
-        }
-        let mut row = vec![repository, tag];
-        if args.digests {
-            row.push(entry.digest.to_string());
-        }
-        row.extend([id, created_since(image.config.created.as_deref()), bytes(size)]);
-        rows.push(row);
     }
-    if !args.quiet {
-        let header: &[&str] = if args.digests {
-            &["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"]
-        } else {
-            &["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]
-        };
-        out!("{}", table(header, &rows))?;
-    }
+    out!("{}", show(list.render(HEADINGS, rows).context("template parsing error")?))?;
     Ok(0)
+}
+
+fn row(store: &Store, entry: &Entry, image: &Image, whole: bool) -> anyhow::Result<Row> {
+    let (repository, tag) = match &entry.name {
+        Some(name) => (name.familiar_name(), name.tag().unwrap_or("<none>").to_owned()),
+        None => ("<none>".to_owned(), "<none>".to_owned()),
+    };
+    let size = bytes(layer_bytes(store, &image.diff_ids().collect::<Vec<_>>())?);
+    let created = image.config.created.as_deref();
+    Ok(Row::new("*formatter.imageContext")
+        .field("ID", if whole { image.id().to_string() } else { short(&image.id()) })
+        .field("Repository", repository)
+        .field("Tag", tag)
+        .field("Digest", entry.digest.to_string())
+        .field("CreatedSince", created_since(created))
+        .field("CreatedAt", created_at(created))
+        .field("Size", size.clone())
+        .field("VirtualSize", size)
+        .field("Containers", "N/A")
+        .field("SharedSize", "N/A")
+        .field("UniqueSize", "N/A"))
 }
 
 /// `3 hours ago`; `N/A` where it is not known.
@@ -62,4 +80,17 @@ pub(super) fn created_since(created: Option<&str>) -> String {
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{} ago", human_duration(now.saturating_sub(Duration::from_secs(then))))
+}
+
+/// `2026-01-02 03:04:05 +0000 UTC`, as Go prints a time.
+pub(super) fn created_at(created: Option<&str>) -> String {
+    let Some(then) = created.and_then(seconds_of_rfc3339).and_then(|seconds| u64::try_from(seconds).ok()) else {
+        return "N/A".to_owned();
+    };
+    go_time(Duration::from_secs(then))
+}
+
+/// A time since 1970 as Go prints it.
+pub(super) fn go_time(since_epoch: Duration) -> String {
+    rfc3339(since_epoch).replace('T', " ").replace('Z', " +0000 UTC")
 }

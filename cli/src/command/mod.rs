@@ -7,6 +7,7 @@ mod containers;
 pub(crate) mod dockerfile;
 mod exec;
 mod history;
+mod image_filter;
 mod images;
 mod import;
 mod inspect;
@@ -20,6 +21,7 @@ mod run;
 mod save;
 mod stop;
 mod tag;
+mod version;
 
 use std::sync::OnceLock;
 
@@ -27,6 +29,7 @@ use anyhow::Context as _;
 use lap_cache::store::{Mode, Store};
 
 use crate::args::Command;
+use crate::exit;
 use crate::pipeline::agents::Agents;
 use crate::settings::Settings;
 
@@ -79,9 +82,8 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::Load(args) => load::run(app, &args),
         Command::Import(args) => import::run(app, args),
         Command::Dockerfile { args } => dockerfile::run(&args),
-        Command::Version => {
-            outln!("lap {}", env!("CARGO_PKG_VERSION"))?;
-            Ok(0)
-        }
+        Command::Version { format } => version::run(&format),
+        // These have become one of the others.
+        Command::Image { .. } | Command::Container { .. } => Ok(exit::USAGE),
     }
 }

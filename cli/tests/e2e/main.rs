@@ -15,6 +15,7 @@ mod contexts;
 mod errors;
 mod export;
 mod flags;
+mod format;
 mod old_kernel;
 mod peers;
 mod platforms;
