@@ -32,6 +32,8 @@ pub struct Options {
     pub no_cache_filter: Vec<String>,
     /// `--network`
     pub network: Network,
+    /// For how many nanoseconds a `RUN` without `--timeout` may run; nothing is for ever.
+    pub timeout: Option<u64>,
     /// The build context.
     pub context: Source,
     /// `--build-context`, by name as given, perhaps with `::os/arch`.
@@ -76,6 +78,7 @@ impl Options {
             no_cache: false,
             no_cache_filter: Vec::new(),
             network: Network::Default,
+            timeout: None,
             context: Source::Local { name: "context".to_owned() },
             contexts: BTreeMap::new(),
             ignore: None,

@@ -163,6 +163,10 @@ pub(crate) struct Build {
     #[arg(long, value_name = "NUMBER", help_heading = "RUN steps")]
     pub(crate) pids_limit: Option<i64>,
 
+    /// Kill RUN steps without a --timeout of their own after this long, and fail: 90s, 1h30m
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "RUN steps")]
+    pub(crate) timeout: Option<u64>,
+
     /// Control group above those of the steps
     #[arg(long, value_name = "PATH", help_heading = "RUN steps")]
     pub(crate) cgroup_parent: Option<String>,
@@ -234,4 +238,10 @@ pub(crate) enum FindingsForm {
     Json,
     /// SARIF 2.1.0, which code hosts read.
     Sarif,
+}
+
+/// Nanoseconds.
+fn duration(text: &str) -> Result<u64, String> {
+    lap_frontend::go::parse_duration(text)
+        .ok_or_else(|| format!("{text:?} is no duration: write a number with a unit, such as 30s or 1m30s"))
 }

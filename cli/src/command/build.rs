@@ -122,6 +122,7 @@ pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
         args.labels.iter().map(|label| (label.key.clone(), label.value.clone().unwrap_or_default())).collect();
     options.no_cache = args.no_cache;
     options.no_cache_filter.clone_from(&args.no_cache_filter);
+    options.timeout = args.timeout;
     options.network = match args.network.as_str() {
         "none" => Network::None,
         "host" => Network::Host,

@@ -17,7 +17,7 @@ pub(super) fn step(error: SolveError<WorkerError>, graph: &Graph, file: &str, te
     let SolveError::Step { vertex, error } = error else { return Error::new(error) };
     let metadata = &graph.vertex(vertex).metadata;
     let mut out = String::new();
-    if let WorkerError::Exec(ExecError::Failed { tail, .. }) = &error
+    if let WorkerError::Exec(ExecError::Failed { tail, .. } | ExecError::TimedOut { tail, .. }) = &error
         && !tail.is_empty()
     {
         let tail = String::from_utf8_lossy(tail);

@@ -69,6 +69,26 @@ fn a_failed_step_shows_line_command_code_and_output() {
 }
 
 #[test]
+fn a_step_that_takes_too_long_is_killed_and_says_whose_limit_it_was() {
+    needs!(root);
+    let lap = Lap::new();
+    // What it leaves in the background has to die too, or the step would never end.
+    let slow = "FROM busybox\n\nRUN --timeout=300ms echo begun; sleep 1000 & sleep 1000\nRUN echo never\n";
+    let said = lap.build("app", slow).code(1);
+    for word in ["Dockerfile:3", ">>> RUN --timeout=300ms", "begun", "killed after 300ms", "--timeout"] {
+        assert!(said.err.contains(word), "{word:?} is not in: {}", said.err);
+    }
+    let plain = "FROM busybox\nRUN sleep 1000\n";
+    let said = lap.build_with("app", plain, &["--timeout", "0.2s"]).code(1);
+    assert!(said.err.contains("killed after 200ms") && said.err.contains("Dockerfile:2"), "{}", said.err);
+    // Time enough, or a step that asks for none: it counts per step, and a limit is no part of the cache's key.
+    lap.build_with("app", "FROM busybox\nRUN --timeout=0 sleep 1\n", &["--timeout", "1ms"]).ok();
+    let again = lap.build_with("app", "FROM busybox\nRUN --timeout=10m sleep 1\n", &[]).ok();
+    assert!(again.err.contains("CACHED"), "{}", again.err);
+    lap.run(&["build", "--timeout", "soon", "ctx"]).code(2);
+}
+
+#[test]
 fn a_missing_source_names_file_and_line() {
     needs!(root);
     let lap = Lap::new();

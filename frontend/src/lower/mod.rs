@@ -292,7 +292,7 @@ impl Lowering<'_> {
             position: Some(state.next_position()),
             location: Some(self.location(&step.instruction)),
             ignore_cache: state.ignore_cache,
-            proxy_env: Vec::new(),
+            ..Metadata::default()
         }
     }
 

@@ -54,6 +54,7 @@ impl Lowering<'_> {
         let name = self.run_name(state, at, &mounts, words.summary);
         let mut metadata = self.metadata(state, step, name);
         metadata.proxy_env = args::proxies(&self.options.build_args);
+        metadata.timeout = run.timeout.or(self.options.timeout).filter(|limit| *limit > 0);
         let exec = Exec {
             root: state.root.map(|_| 0),
             args: arguments.clone(),

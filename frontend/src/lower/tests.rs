@@ -126,6 +126,21 @@ fn proxies_are_seen_but_name_nothing() {
 }
 
 #[test]
+fn a_timeout_is_no_part_of_what_a_step_is() {
+    let of = |flag: &str, default: Option<u64>| {
+        let lowered = lowered(&format!("FROM a\nRUN {flag}x\n"), &Options { timeout: default, ..options() });
+        let step = lowered.graph.vertex(lowered.image.root.unwrap()).clone();
+        (step.metadata.timeout, step.definition)
+    };
+    const SECOND: u64 = 1_000_000_000;
+    assert_eq!(of("", None).0, None);
+    assert_eq!(of("--timeout=1m30s ", None), (Some(90 * SECOND), of("", None).1));
+    assert_eq!(of("", Some(SECOND)).0, Some(SECOND), "that of the build");
+    assert_eq!(of("--timeout=2s ", Some(SECOND)).0, Some(2 * SECOND));
+    assert_eq!(of("--timeout=0 ", Some(SECOND)).0, None);
+}
+
+#[test]
 fn only_what_the_target_needs_is_lowered() {
     let text = "FROM a AS one\nRUN 1\nFROM b AS two\nRUN 2\nFROM one\nRUN 3\n";
     assert_eq!(execs(&lowered(text, &options())).len(), 2);

@@ -144,6 +144,8 @@ pub struct Run {
     pub security: Option<RunSecurity>,
     /// `--device`
     pub devices: Vec<Device>,
+    /// `--timeout` in nanoseconds; 0 is for ever, whatever the build's default is.
+    pub timeout: Option<u64>,
 }
 
 /// `--mount` as written.

@@ -198,13 +198,19 @@ fn healthcheck(instruction: &Instruction) -> Result<Command, Fault> {
 }
 
 fn interval(name: &str, text: &Argument) -> Result<u64, Fault> {
-    match go::parse_duration(&text.text) {
-        None => Err(Fault::new(format!("time: invalid duration {} in flag --{name}", go::quote(&text.text)))
-            .hint(Some("write a number with a unit, such as 30s or 1m30s".to_owned()))),
-        Some(1..1_000_000) => Err(Fault::new(format!("Interval {} cannot be less than 1ms", go::quote(name)))),
-        Some(value) => Ok(value),
+    match duration(name, text)? {
+        1..1_000_000 => Err(Fault::new(format!("Interval {} cannot be less than 1ms", go::quote(name))).at(text.span)),
+        value => Ok(value),
     }
-    .map_err(|fault| fault.at(text.span))
+}
+
+/// Nanoseconds.
+fn duration(name: &str, text: &Argument) -> Result<u64, Fault> {
+    go::parse_duration(&text.text).ok_or_else(|| {
+        Fault::new(format!("time: invalid duration {} in flag --{name}", go::quote(&text.text)))
+            .hint(Some("write a number with a unit, such as 30s or 1m30s".to_owned()))
+            .at(text.span)
+    })
 }
 
 fn retries(text: &Argument) -> Result<u64, Fault> {
@@ -216,8 +222,13 @@ fn retries(text: &Argument) -> Result<u64, Fault> {
 }
 
 fn run(instruction: &Instruction) -> Result<Command, Fault> {
-    const KNOWN: [(&str, Takes); 4] =
-        [("device", Takes::Texts), ("mount", Takes::Texts), ("network", Takes::Text), ("security", Takes::Text)];
+    const KNOWN: [(&str, Takes); 5] = [
+        ("device", Takes::Texts),
+        ("mount", Takes::Texts),
+        ("network", Takes::Text),
+        ("security", Takes::Text),
+        ("timeout", Takes::Text),
+    ];
     let mut flags = Flags::read(&instruction.flags, &KNOWN)?;
     let mounts = flags.all("mount").into_iter().map(mount_flag).collect::<Result<_, _>>()?;
     let devices = flags.all("device").iter().map(device).collect::<Result<_, _>>()?;
@@ -236,8 +247,10 @@ fn run(instruction: &Instruction) -> Result<Command, Fault> {
             .at(text.span)
             .suggest(other, ["insecure", "sandbox"])),
     });
+    let timeout = flags.text("timeout").map(|text| duration("timeout", &text)).transpose()?;
     let line = command_line(&instruction.arguments, instruction.json);
-    Ok(Command::Run(Run { line, mounts, network: network.transpose()?, security: security.transpose()?, devices }))
+    let (network, security) = (network.transpose()?, security.transpose()?);
+    Ok(Command::Run(Run { line, mounts, network, security, devices, timeout }))
 }
 
 fn mount_flag(text: Argument) -> Result<MountFlag, Fault> {

@@ -61,6 +61,9 @@ pub struct Metadata {
     /// Proxy variables that the command sees but that name no result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proxy_env: Vec<String>,
+    /// For how long the command may run, in nanoseconds; nothing is for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
 }
 
 /// Lines of a Dockerfile, counted from 1, both ends included.
@@ -149,7 +152,8 @@ impl Builder {
         Self::default()
     }
 
-    /// Adds a step, or finds the equal one. The first one's metadata stays, but a wish to ignore the cache is kept.
+    /// Adds a step, or finds the equal one. The first one's metadata stays, but a wish to ignore the cache is kept,
+    /// and of two timeouts the longer one holds.
     pub fn add(&mut self, op: Op, inputs: Vec<VertexId>, metadata: Metadata) -> VertexId {
         let definition = {
             let inputs: Vec<&Key> = inputs.iter().map(|id| &self.graph.vertex(*id).definition).collect();
@@ -158,6 +162,7 @@ impl Builder {
         if let Some(id) = self.known.get(&definition) {
             let known = &mut self.graph.vertices[id.index()].metadata;
             known.ignore_cache |= metadata.ignore_cache;
+            known.timeout = known.timeout.zip(metadata.timeout).map(|(one, two)| one.max(two));
             return *id;
         }
         // More than u32::MAX steps do not fit into memory.
@@ -205,6 +210,12 @@ mod tests {
         let a = one.add(source("a"), vec![], Metadata::default());
         let b = one.add(source("b"), vec![], Metadata::default());
         assert_eq!(one.add(source("a"), vec![], Metadata { name: "other".into(), ..Metadata::default() }), a);
+        let timed = |timeout| Metadata { timeout, ..Metadata::default() };
+        let c = one.add(source("c"), vec![], timed(Some(2)));
+        for (other, want) in [(Some(1), Some(2)), (Some(3), Some(3)), (None, None), (Some(1), None)] {
+            one.add(source("c"), vec![], timed(other));
+            assert_eq!(one.graph().vertex(c).metadata.timeout, want);
+        }
         let merged = one.add(Op::Merge, vec![a, b], Metadata::default());
 
         let mut two = Builder::new();

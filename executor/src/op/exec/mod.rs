@@ -8,6 +8,7 @@ mod ssh;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lap_cache::snapshot::{Snapshot, Workspace};
 use lap_solver::graph::{Exec, Network, Security, Vertex, VertexId};
@@ -17,6 +18,7 @@ use crate::network::{Attachment, NetworkError};
 use crate::sandbox::{self, NetworkSetup, Rootfs, SandboxError, Spec, Stdio};
 use crate::worker::{BuildWorker, Output, Uplink, WorkerError, root_of, with_layer};
 use mounts::Prepared;
+use output::End;
 
 /// A command failed, or could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,14 @@ pub enum ExecError {
         oom_killed: bool,
         /// That limit in bytes.
         memory: Option<u64>,
+        /// The end of its output, both streams as they came.
+        tail: Vec<u8>,
+    },
+    /// The command was killed since it ran for too long.
+    #[error("killed after {limit:?}, the longest that --timeout lets it run")]
+    TimedOut {
+        /// For how long it might have run.
+        limit: Duration,
         /// The end of its output, both streams as they came.
         tail: Vec<u8>,
     },
@@ -113,9 +123,14 @@ pub(crate) async fn run(
     let spec = Spec { user_namespace, ..spec(worker, id, vertex, exec, rootfs, network.as_ref(), &mut prepared)? };
     let running = tokio::task::spawn_blocking(move || sandbox::spawn(spec)).await?.map_err(ExecError::from)?;
 
-    let (exit, tail) = output::follow(running, id, &worker.options.events).await?;
+    let limit = vertex.metadata.timeout.map(Duration::from_nanos);
+    let (end, tail) = output::follow(running, id, &worker.options.events, limit).await?;
     drop(prepared);
     drop(network);
+    let exit = match end {
+        End::Exit(exit) => exit,
+        End::Late(limit) => return Err(ExecError::TimedOut { limit, tail }.into()),
+    };
     if exit.code != 0 {
         let memory = worker.options.limits.memory;
         return Err(ExecError::Failed { code: exit.code, oom_killed: exit.oom_killed, memory, tail }.into());

@@ -20,12 +20,22 @@ const TAIL: usize = 16 * 1024;
 /// How long output is waited for after everything in the sandbox is dead; it is there or it never comes.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Sends output as it comes; ends when the command has ended and all of it was read. Dropping it kills the command.
+/// How a command ended.
+pub(super) enum End {
+    /// By itself.
+    Exit(Exit),
+    /// It was killed when its time was over.
+    Late(Duration),
+}
+
+/// Sends output as it comes; ends when the command has ended and all of it was read. Dropping it kills the command,
+/// and so does the end of its time.
 pub(super) async fn follow(
     mut running: Running,
     vertex: VertexId,
     events: &Events,
-) -> Result<(Exit, Vec<u8>), WorkerError> {
+    limit: Option<Duration>,
+) -> Result<(End, Vec<u8>), WorkerError> {
     let mut stdout = receiver(running.stdout.take()).map_err(ExecError::Watch)?;
     let mut stderr = receiver(running.stderr.take()).map_err(ExecError::Watch)?;
     let pidfd = running.pidfd.try_clone().map_err(ExecError::Watch)?;
@@ -34,6 +44,9 @@ pub(super) async fn follow(
     let (mut out, mut err) = (vec![0; 32 * 1024], vec![0; 32 * 1024]);
     let mut tail = Tail::default();
     let mut ended = false;
+    let timer = tokio::time::sleep(limit.unwrap_or_default());
+    tokio::pin!(timer);
+    let mut late = None;
     while stdout.is_some() || stderr.is_some() || !ended {
         tokio::select! {
             read = next(&mut stdout, &mut out), if stdout.is_some() => {
@@ -46,11 +59,17 @@ pub(super) async fn follow(
                 dead?.map_err(ExecError::Watch)?;
                 ended = true;
             }
+            () = &mut timer, if limit.is_some() && late.is_none() && !ended => {
+                running.kill();
+                late = limit;
+            }
             () = tokio::time::sleep(GRACE), if ended => break,
         }
     }
     let exit = tokio::task::spawn_blocking(move || running.wait()).await?.map_err(ExecError::from)?;
-    Ok((exit, tail.0))
+    // Whoever was done in the very moment was in time.
+    let end = late.filter(|_| exit.code != 0).map_or(End::Exit(exit), End::Late);
+    Ok((end, tail.0))
 }
 
 /// Blocks until the process is dead.
