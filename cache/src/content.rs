@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::digest::{Digest, Sha256Stream};
 use crate::fs::{Act, FsError};
-use crate::store::{Session, Store, StoreError};
+use crate::store::{Claim, Session, Store, StoreError};
 
 /// Why a blob could not be taken in or given out.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,8 @@ impl Content<'_> {
     /// # Errors
     /// Where the store cannot be read.
     pub fn has(&self, digest: &Digest) -> Result<Option<u64>, ContentError> {
-        match rustix::fs::statat(self.store.dir(), name(digest), AtFlags::SYMLINK_NOFOLLOW) {
+        let look = || rustix::fs::statat(self.store.dir(), name(digest), AtFlags::SYMLINK_NOFOLLOW);
+        match self.store.claiming(Claim::Blob(*digest), look)? {
             Ok(stat) => Ok(Some(u64::try_from(stat.st_size).unwrap_or(0))),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(FsError::new("stat", self.path(digest), errno).into()),
@@ -94,7 +95,9 @@ impl Content<'_> {
     /// # Errors
     /// Where it is missing.
     pub fn open(&self, digest: &Digest) -> Result<File, ContentError> {
-        match rustix::fs::openat(self.store.dir(), name(digest), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let look = || rustix::fs::openat(self.store.dir(), name(digest), flags, Mode::empty());
+        match self.store.claiming(Claim::Blob(*digest), look)? {
             Ok(file) => Ok(OwnedFd::into(file)),
             Err(Errno::NOENT) => Err(ContentError::Missing { digest: *digest }),
             Err(errno) => Err(FsError::new("open", self.path(digest), errno).into()),
@@ -186,6 +189,8 @@ impl Ingest {
         let Some(stream) = self.stream.take() else { return Err(self.closed().into()) };
         let (file, actual, count) = stream.finish();
         let result = self.check(actual, count).and_then(|()| {
+            self.store.claiming(Claim::Blob(actual), || ())?;
+            self.store.note_growth_of(count);
             self.store.publish_file(&file, &self.name, &name(&actual), true)?;
             Ok((actual, count))
         });

@@ -12,12 +12,13 @@ pub mod content;
 pub mod digest;
 pub mod export;
 pub mod fs;
+pub mod gc;
 pub mod image;
 pub mod import;
 pub mod layer;
 pub mod load;
 pub mod names;
-pub mod prune;
+
 pub mod records;
 pub mod registry;
 pub mod sbom;

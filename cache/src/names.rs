@@ -35,6 +35,15 @@ pub struct Entry {
     pub digest: Digest,
 }
 
+impl Entry {
+    /// When the entry was set, in seconds since 1970; 0 where another tool wrote it.
+    #[must_use]
+    pub fn set_at(&self) -> u64 {
+        let nanos = annotation(&self.descriptor, SET_AT).and_then(|text| text.parse::<u64>().ok());
+        nanos.unwrap_or(0) / 1_000_000_000
+    }
+}
+
 /// What [`Store::image_remove`] and [`Store::name_remove`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removed {

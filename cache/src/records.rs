@@ -65,6 +65,8 @@ impl Records {
                 return Ok(None);
             }
         }
+        // Its time says when it was last of use.
+        self.store.touch(&path("records", key));
         Ok(Some(record.snapshot))
     }
 

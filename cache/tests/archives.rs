@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lap_cache::export::{Named, docker_archive, local_dir, oci_dir, oci_tar, rootfs_tar};
+use lap_cache::gc::{Kind, Pruned};
 use lap_cache::image::{AssembleOptions, Blobs, Compression, Image, Reference, written};
 use lap_cache::import::{ImportOptions, import};
 use lap_cache::layer::Owner;
@@ -213,19 +214,22 @@ fn a_root_file_system_is_imported_and_pruned_with_its_name() {
     store.name_set(&name, &image).unwrap();
     assert_eq!(store.names().unwrap().len(), 1, "the nameless entry took the name");
 
-    let lease = store.lease().unwrap();
-    assert_eq!(store.prune_unreferenced(Duration::ZERO).unwrap(), None, "somebody uses the store");
-    drop(lease);
-    let kept = store.prune_unreferenced(Duration::ZERO).unwrap().unwrap();
-    assert_eq!((kept.blobs, kept.layers), (0, 0));
+    let nothing = |pruned: Pruned| assert_eq!((pruned.parts, pruned.bytes), (Vec::new(), 0));
+    nothing(store.prune_unreferenced(Duration::ZERO).unwrap());
     let other: Reference = "other".parse().unwrap();
     store.name_set(&other, &image).unwrap();
     assert!(store.name_remove(&name).unwrap().deleted.is_empty());
     assert_eq!(store.name_remove(&other).unwrap().deleted, [image.digest()]);
-    let young = store.prune_unreferenced(Duration::from_secs(3600)).unwrap().unwrap();
-    assert_eq!((young.blobs, young.layers), (0, 0), "too young");
-    let gone = store.prune_unreferenced(Duration::ZERO).unwrap().unwrap();
-    assert_eq!((gone.blobs, gone.layers), (3, 1));
+    nothing(store.prune_unreferenced(Duration::from_secs(3600)).unwrap());
+    let user = scratch.store("store");
+    let lease = user.lease().unwrap();
+    user.image(&image.digest()).unwrap();
+    user.layer(&image.layers[0].diff_id).unwrap().unwrap();
+    nothing(store.prune_unreferenced(Duration::ZERO).unwrap());
+    drop(lease);
+    let gone = store.prune_unreferenced(Duration::ZERO).unwrap();
+    assert_eq!(gone.parts.iter().filter(|part| part.kind == Kind::Internal).count(), 3, "blobs");
+    assert_eq!(gone.parts.iter().filter(|part| part.kind == Kind::Regular).count(), 1);
     assert!(store.image(&image.digest()).is_err());
 }
 

@@ -34,6 +34,37 @@ pub(crate) struct Settings {
     pub(crate) log_limit: Option<u64>,
     /// `BUILDKIT_PROGRESS`.
     pub(crate) progress: Option<String>,
+    /// How much the build cache may take.
+    pub(crate) collection: Collection,
+}
+
+/// `LAP_GC` and its sizes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Collection {
+    /// Whether builds leave the cache alone.
+    pub(crate) off: bool,
+    /// `LAP_GC_RESERVED_SPACE`, in bytes; without it, a tenth of the disk.
+    pub(crate) reserved_space: Option<u64>,
+    /// `LAP_GC_MAX_USED_SPACE`; three fifths.
+    pub(crate) max_used_space: Option<u64>,
+    /// `LAP_GC_MIN_FREE_SPACE`; a fifth.
+    pub(crate) min_free_space: Option<u64>,
+}
+
+impl Collection {
+    fn new() -> anyhow::Result<Self> {
+        let size = |name: &str| -> anyhow::Result<Option<u64>> {
+            let Some(text) = variable(name) else { return Ok(None) };
+            let size = text.parse::<crate::args::ByteSize>().map_err(|why| anyhow::anyhow!("{name}: {why}"))?;
+            Ok(Some(size.0))
+        };
+        Ok(Self {
+            off: variable("LAP_GC").is_some_and(|value| matches!(value.as_str(), "off" | "0" | "false" | "no")),
+            reserved_space: size("LAP_GC_RESERVED_SPACE")?,
+            max_used_space: size("LAP_GC_MAX_USED_SPACE")?,
+            min_free_space: size("LAP_GC_MIN_FREE_SPACE")?,
+        })
+    }
 }
 
 /// Logs that grow without end fill disks: the newest 100 MiB of each container are kept.
@@ -100,6 +131,7 @@ impl Settings {
                 .map_or_else(|| vec![PathBuf::from("/usr/bin")], |path| std::env::split_paths(&path).collect()),
             log_limit: Some(LOG_LIMIT),
             progress: variable("LAP_PROGRESS").or_else(|| variable("BUILDKIT_PROGRESS")),
+            collection: Collection::new()?,
         })
     }
 }

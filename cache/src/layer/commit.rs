@@ -18,7 +18,7 @@ use crate::archive::Limits;
 use crate::digest::{Digest, Sha256Stream};
 use crate::fs::{self, Act, FsError, Metadata, NewDirectory};
 use crate::snapshot::{LayerRef, Workspace};
-use crate::store::{Session, Store};
+use crate::store::{Claim, Session, Store};
 
 impl Store {
     /// Makes the layer that `workspace` holds, compared with `parents` (lowest first). Nothing where nothing has
@@ -201,6 +201,7 @@ impl Making {
         let shown = store.layer_dir(&info.diff_id);
         let json = serde_json::to_vec(&file).map_err(|error| FsError::new("write", &shown, io::Error::from(error)))?;
         write_new(&self.dir, "layer.json", &json).act("write", shown.join("layer.json"))?;
+        store.claiming(Claim::Layer(info.diff_id), || ())?;
         let target = layer_path(&info.diff_id);
         let rename =
             || rustix::fs::renameat_with(self.session.dir(), &self.name, store.dir(), &target, RenameFlags::NOREPLACE);
@@ -209,6 +210,8 @@ impl Making {
             result => {
                 result.act("rename to", shown)?;
                 store.note_unsynced(info.diff_id);
+                // Every entry takes a block that is half empty on average, and its directory entry.
+                store.note_growth_of(info.bytes + info.entries * 4096);
                 return Ok(info);
             }
         }

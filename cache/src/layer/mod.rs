@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::ArchiveError;
 use crate::digest::Digest;
 use crate::fs::FsError;
-use crate::store::{Store, StoreError};
+use crate::store::{Claim, Store, StoreError};
 
 pub(crate) use apply::Applier;
 pub use apply::{Extracted, Owner};
@@ -204,7 +204,8 @@ impl Store {
 
     fn layer_file(&self, diff_id: &Digest) -> Result<Option<LayerFile>, LayerError> {
         // A file that a power cut left empty or torn is as good as none: the layer is made again.
-        let Some(bytes) = self.read_file(&format!("{}/layer.json", layer_path(diff_id)))? else { return Ok(None) };
+        let look = || self.read_file(&format!("{}/layer.json", layer_path(diff_id)));
+        let Some(bytes) = self.claiming(Claim::Layer(*diff_id), look)?? else { return Ok(None) };
         let Ok(file) = serde_json::from_slice::<LayerFile>(&bytes) else { return Ok(None) };
         match &file.boot {
             Some(boot) if boot != self.boot_id() => return Ok(None),

@@ -7,9 +7,9 @@
 //! layers/<hex>/fs         a layer unpacked, named by diff ID; an overlay lower directory
 //! layers/<hex>/layer.json what is known of it
 //! layer-blobs/<hex>.json  blobs known of a layer, here or elsewhere, by diff ID
-//! *.lock                  names.lock, layer-blobs.lock: writers one by one; gc.lock: shared in use, alone to prune
+//! *.lock                  names.lock, layer-blobs.lock: writers one by one; gc.lock: who claims and who prunes
 //! records/ names/ caches/ containers/
-//! tmp/<session>/          what a living process is making; locked by it
+//! tmp/<session>/          what a living process is making, and claims; locked by it
 //! ```
 //!
 //! Nothing is visible before it is complete: it is made below `tmp/` and renamed into place.
@@ -19,12 +19,14 @@
 //! a build [`Store::sync`] syncs the file system once and takes that mark off every layer it has used. So a record
 //! may be lost, but what is believed is whole.
 
+mod lease;
 mod session;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode as FileMode, OFlags};
@@ -34,6 +36,8 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::fs::{self, Act, FsError};
 
+pub(crate) use lease::Claim;
+pub use lease::Lease;
 pub(crate) use session::Session;
 
 /// Version of the layout that this program reads and writes.
@@ -124,6 +128,9 @@ struct Inner {
     session: Mutex<Option<Arc<Session>>>,
     /// Layers used or made in this process that no sync is known to have covered.
     unsynced: Mutex<BTreeSet<Digest>>,
+    claims: Mutex<lease::Claims>,
+    /// Bytes that this process has brought in.
+    grown: AtomicU64,
 }
 
 impl Store {
@@ -159,6 +166,8 @@ impl Store {
             boot: OnceLock::new(),
             session: Mutex::new(None),
             unsynced: Mutex::new(BTreeSet::new()),
+            claims: Mutex::default(),
+            grown: AtomicU64::new(0),
         };
         let store = Self { inner: Arc::new(inner) };
         session::remove_leftovers(&store)?;
@@ -207,6 +216,16 @@ impl Store {
     /// Remembers a layer that the next [`Self::sync`] must cover.
     pub(crate) fn note_unsynced(&self, diff_id: Digest) {
         lock(&self.inner.unsynced).insert(diff_id);
+    }
+
+    /// Remembers that this process has brought in about so many bytes.
+    pub(crate) fn note_growth_of(&self, bytes: u64) {
+        self.inner.grown.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What was remembered since the last time, in bytes.
+    pub(crate) fn take_growth(&self) -> u64 {
+        self.inner.grown.swap(0, Ordering::Relaxed)
     }
 
     /// Names this run of the kernel.

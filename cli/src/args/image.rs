@@ -34,6 +34,8 @@ pub(crate) enum ImageCommand {
     Import(Import),
     /// Build an image from a Dockerfile
     Build(Box<super::Build>),
+    /// Remove images without a name, or all that no container uses
+    Prune(super::PruneImages),
 }
 
 /// Flags of `lap images`.

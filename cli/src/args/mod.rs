@@ -7,6 +7,7 @@ mod build;
 mod container;
 mod ignored;
 mod image;
+mod prune;
 mod resource;
 mod values;
 
@@ -22,6 +23,9 @@ pub(crate) use container::{ContainerCommand, Exec, Kill, Logs, Ps, Remove, Run, 
 pub(crate) use ignored::Ignored;
 pub(crate) use image::{
     History, ImageCommand, Images, Import, Inspect, InspectThese, Load, Pull, Push, RemoveImages, Save, Tag,
+};
+pub(crate) use prune::{
+    Builder, DiskUsage, Form, PruneCache, PruneContainers, PruneImages, PruneSystem, System, SystemUsage, duration,
 };
 pub(crate) use resource::{OldLimits, Resource};
 pub(crate) use values::{ByteSize, Call, Called, Cpus, KeyValue, Output, OutputKind, Ulimit, fields, volume};
@@ -85,6 +89,22 @@ pub(crate) enum Command {
     Load(Load),
     /// Make an image of a root file system tar
     Import(Import),
+    /// Remove build cache
+    Prune(PruneCache),
+    /// Show what the build cache holds
+    Du(DiskUsage),
+    /// Look after the build cache
+    #[command(subcommand, alias = "buildx")]
+    Builder(Builder),
+    /// Look after the store
+    #[command(subcommand)]
+    System(System),
+    /// Remove images without a name, or all that no container uses
+    #[command(skip)]
+    PruneImages(PruneImages),
+    /// Remove containers that do not run
+    #[command(skip)]
+    PruneContainers(PruneContainers),
     /// Look into a Dockerfile without building it
     #[command(disable_help_flag = true)]
     Dockerfile {
@@ -126,6 +146,7 @@ impl Command {
                 ImageCommand::Load(args) => Self::Load(args),
                 ImageCommand::Import(args) => Self::Import(args),
                 ImageCommand::Build(args) => Self::Build(args),
+                ImageCommand::Prune(args) => Self::PruneImages(args),
             },
             Self::Container { command } => match command {
                 ContainerCommand::Ls(args) => Self::Ps(args),
@@ -136,6 +157,7 @@ impl Command {
                 ContainerCommand::Kill(args) => Self::Kill(args),
                 ContainerCommand::Rm(args) => Self::Rm(args),
                 ContainerCommand::Logs(args) => Self::Logs(args),
+                ContainerCommand::Prune(args) => Self::PruneContainers(args),
             },
             other => other,
         }

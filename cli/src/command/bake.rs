@@ -69,8 +69,9 @@ pub(super) fn run(app: &App, args: &Bake) -> anyhow::Result<i32> {
     let screen = Screen::start(mode, app.settings.color);
     let built = pipeline::build_all(app, &jobs, &screen);
     screen.finish();
-    report(args, mode, &order, &built?)?;
-    Ok(0)
+    let reported = built.and_then(|built| report(args, mode, &order, &built));
+    super::collect::collect(app);
+    reported.map(|()| 0)
 }
 
 /// The files that are named, or all that have one of the usual names.

@@ -42,8 +42,9 @@ pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
     pipeline::settle_epoch(app, &mut request)?;
     let built = pipeline::build(app, &request, &screen);
     screen.finish();
-    report(&args, mode, &built?)?;
-    Ok(0)
+    let reported = built.and_then(|built| report(&args, mode, &built));
+    super::collect::collect(app);
+    reported.map(|()| 0)
 }
 
 /// The last words: IDs into files, and the ID on standard output, which scripts read.

@@ -3,6 +3,7 @@
 mod bake;
 mod build;
 mod call;
+mod collect;
 mod containers;
 pub(crate) mod dockerfile;
 mod exec;
@@ -13,6 +14,7 @@ mod import;
 mod inspect;
 mod load;
 mod logs;
+mod prune;
 mod ps;
 mod pull;
 mod push;
@@ -81,6 +83,12 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::Save(args) => save::run(app, &args),
         Command::Load(args) => load::run(app, &args),
         Command::Import(args) => import::run(app, args),
+        Command::Prune(args) => prune::prune(app, &args, false),
+        Command::Du(args) => prune::du(app, &args),
+        Command::Builder(command) => prune::builder(app, &command),
+        Command::System(command) => prune::system(app, &command),
+        Command::PruneImages(args) => prune::prune_images(app, &args),
+        Command::PruneContainers(args) => prune::prune_containers(app, &args),
         Command::Dockerfile { args } => dockerfile::run(&args),
         Command::Version { format } => version::run(&format),
         // These have become one of the others.

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
 use lap_cache::image::{Artifact, Image, Reference};
-use lap_cache::prune::Lease;
+use lap_cache::store::Lease;
 use lap_executor::emulation::Emulators;
 use lap_executor::grant::Grants;
 use lap_executor::network::Network;

@@ -16,6 +16,7 @@ mod errors;
 mod export;
 mod flags;
 mod format;
+mod gc;
 mod old_kernel;
 mod peers;
 mod platforms;

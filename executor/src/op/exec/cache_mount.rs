@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lap_solver::digest::Key;
 use lap_solver::graph::CacheSharing;
@@ -44,6 +44,11 @@ impl CacheDir {
     pub(super) async fn take(caches: &Path, id: &str, sharing: CacheSharing, new: NewCache) -> io::Result<Self> {
         let dir = caches.join(Key::of("cache mount", &(id, new)).to_hex());
         std::fs::create_dir_all(&dir)?;
+        let about = dir.join("about");
+        if !about.exists() {
+            // For people who look at what the cache holds.
+            drop(std::fs::write(about, id));
+        }
         let mut pause = Duration::from_millis(5);
         loop {
             let copies = if sharing == CacheSharing::Locked { 1 } else { MAX_COPIES };
@@ -64,25 +69,42 @@ impl CacheDir {
     fn try_take(dir: &Path, copy: u32, sharing: CacheSharing, new: NewCache) -> io::Result<Option<Self>> {
         let lock = File::options().create(true).append(true).open(dir.join(format!("{copy}.lock")))?;
         let path = dir.join(copy.to_string());
-        let exclusive = sharing != CacheSharing::Shared || !path.exists();
-        let operation = match exclusive {
-            true => FlockOperation::NonBlockingLockExclusive,
-            false => FlockOperation::NonBlockingLockShared,
-        };
-        match rustix::fs::flock(&lock, operation) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) if sharing == CacheSharing::Shared && exclusive => {
-                // Somebody is making it right now.
-                rustix::fs::flock(&lock, FlockOperation::LockShared)?;
+        loop {
+            match Self::try_lock(&lock, &path, sharing)? {
+                // Pruned between the look and the lock: who makes it anew must be alone.
+                Some(exclusive) if !exclusive && !path.exists() => {
+                    rustix::fs::flock(&lock, FlockOperation::Unlock)?;
+                }
+                Some(_) => break,
+                None => return Ok(None),
             }
-            Err(Errno::WOULDBLOCK) => return Ok(None),
-            Err(error) => return Err(error.into()),
         }
+        // Its time says when the directory was last used.
+        lock.set_modified(SystemTime::now())?;
         let is_new = !path.exists();
         if is_new {
             make(&path, new)?;
         }
         Ok(Some(Self { path, is_new, lock, sharing }))
+    }
+
+    /// Whether the lock that was taken is exclusive; nothing where it cannot be had.
+    fn try_lock(lock: &File, path: &Path, sharing: CacheSharing) -> io::Result<Option<bool>> {
+        let exclusive = sharing != CacheSharing::Shared || !path.exists();
+        let operation = match exclusive {
+            true => FlockOperation::NonBlockingLockExclusive,
+            false => FlockOperation::NonBlockingLockShared,
+        };
+        match rustix::fs::flock(lock, operation) {
+            Ok(()) => Ok(Some(exclusive)),
+            Err(Errno::WOULDBLOCK) if sharing == CacheSharing::Shared && exclusive => {
+                // Somebody is making it right now.
+                rustix::fs::flock(lock, FlockOperation::LockShared)?;
+                Ok(Some(false))
+            }
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// To be called once a new cache is filled.

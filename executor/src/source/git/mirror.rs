@@ -44,6 +44,9 @@ impl<'a> Mirror<'a> {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        // Its time says when the mirror was last used.
+        let touched = lock_file.set_modified(std::time::SystemTime::now());
+        touched.map_err(|error| FsError::new("change the time of", &lock, error))?;
         let mirror = Self { dir, url: url.to_owned(), git, _lock: lock_file };
         if !mirror.dir.join("info/attributes").exists() {
             let failed = |act| {
