@@ -61,6 +61,8 @@ enum TreeFormat {
     Sexp,
     /// The whole tree
     Json,
+    /// A Dockerfile that means the same, one line an instruction
+    Dockerfile,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -127,6 +129,7 @@ fn show_tree(parsed: &Parsed, format: TreeFormat) -> anyhow::Result<i32> {
     }
     let text = match format {
         TreeFormat::Sexp => parsed.dockerfile.to_sexp(),
+        TreeFormat::Dockerfile => parsed.dockerfile.to_text().trim_end().to_owned(),
         TreeFormat::Json => serde_json::to_string_pretty(&parsed.dockerfile.instructions)?,
     };
     writeln!(io::stdout().lock(), "{text}")?;

@@ -11,6 +11,7 @@ mod heredoc;
 mod instruction;
 mod line;
 mod mount;
+mod print;
 mod split;
 mod typed;
 
@@ -105,6 +106,12 @@ impl Dockerfile {
     #[must_use]
     pub fn to_sexp(&self) -> String {
         dump::file(&self.instructions, self.escape)
+    }
+
+    /// The tree as a Dockerfile that means the same: keywords in capitals, one line an instruction.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        print::file(self)
     }
 }
 
