@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::os::fd::AsFd;
 
-use crate::archive::Limits;
+use crate::archive::{EntryKind, Limits, Reader};
 use crate::fs::Act;
 use crate::layer::{Applier, Extracted, LayerError, Owner, decompress};
 use crate::store::Mode;
@@ -35,4 +35,18 @@ pub fn is_archive(reader: impl Read + Send) -> bool {
     let Ok(mut stream) = decompress(reader) else { return false };
     let mut block = [0; crate::archive::BLOCK];
     stream.read_exact(&mut block).is_ok() && crate::archive::is_header(&block)
+}
+
+/// When the newest regular file of an archive was last changed, in seconds since 1970; nothing where there is none, or
+/// where it is no archive.
+#[must_use]
+pub fn newest_entry(reader: impl Read + Send) -> Option<i64> {
+    let mut newest = None;
+    let mut archive = Reader::new(decompress(reader).ok()?, Limits::default());
+    while let Some(entry) = archive.next_entry().ok()? {
+        if matches!(entry.kind, EntryKind::File { .. }) {
+            newest = newest.max(Some(entry.mtime.seconds));
+        }
+    }
+    newest
 }

@@ -5,7 +5,7 @@ use lap_solver::graph::Source;
 use crate::args::Variables;
 use crate::diagnostic::Fault;
 use crate::git;
-use crate::options::Options;
+use crate::options::{NamedContext, Options};
 use crate::source::Span;
 use crate::stage::{Base, Stage, Stages};
 use crate::syntax::{Command, Transfer};
@@ -19,7 +19,7 @@ pub enum Epoch {
     /// That of the build context (its commit, or its newest file).
     Context,
     /// That of a named context.
-    Named(String),
+    Named(NamedContext),
     /// That of a remote source.
     Source(Source),
 }
@@ -36,8 +36,8 @@ pub(crate) fn resolve(stages: &Stages, options: &Options) -> Result<Option<Epoch
     if text == "context" {
         return Ok(Some(Epoch::Context));
     }
-    if options.contexts.contains_key(text) {
-        return Ok(Some(Epoch::Named(text.to_owned())));
+    if let Some(context) = options.named_context(text, &options.platform) {
+        return Ok(Some(Epoch::Named(context.clone())));
     }
     match stages.stages.iter().find(|stage| stage.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(text))) {
         Some(stage) => {

@@ -95,14 +95,19 @@ impl Options {
             reference::normalize(name).map_or_else(|_| name.to_owned(), |full| reference::familiar(&full).to_owned())
         };
         let wanted = familiar(name);
-        let of = |suffix: Option<String>| {
+        let of = |wanted_platform: Option<&Platform>| {
             self.contexts.iter().find(|(key, _)| {
-                let (key, platform) =
-                    key.split_once("::").map_or((key.as_str(), None), |(key, platform)| (key, Some(platform)));
-                familiar(key) == wanted && platform.map(str::to_owned) == suffix
+                let (key, own) = key.split_once("::").map_or((key.as_str(), None), |(key, own)| (key, Some(own)));
+                let own = own.map(|text| Platform::parse(text, &self.build_platform));
+                let fits = match (own, wanted_platform) {
+                    (None, None) => true,
+                    (Some(Ok(own)), Some(wanted)) => own == *wanted,
+                    _ => false,
+                };
+                fits && familiar(key) == wanted
             })
         };
-        of(Some(platform.to_string())).or_else(|| of(None)).map(|(_, context)| context)
+        of(Some(platform)).or_else(|| of(None)).map(|(_, context)| context)
     }
 
     pub(crate) fn ignores_cache(&self, stage: Option<&str>) -> bool {

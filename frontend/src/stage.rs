@@ -436,8 +436,10 @@ pub(crate) fn base(text: &str, platform: &Platform, options: &Options, stages: &
     if text == "scratch" {
         return Ok(Base::Scratch);
     }
-    if let Some(context) = options.named_context(text, platform) {
-        return Ok(Base::Context(context.clone()));
+    match options.named_context(text, platform) {
+        Some(NamedContext::Image(image)) if image == "scratch" => return Ok(Base::Scratch),
+        Some(context) => return Ok(Base::Context(context.clone())),
+        None => {}
     }
     let reference = reference::normalize(text).map_err(|error| {
         let fault = Fault::new(format!("failed to parse stage name {}: {error}", go::quote(text)));

@@ -134,7 +134,7 @@ pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
         mirrors: &args.registry_mirrors,
         secrets: &args.secrets,
         ssh: &args.ssh,
-        platform: &platform,
+        platforms: &platforms,
         tells: !matches!(mode(&app.settings, args.quiet, args.progress)?, Mode::Quiet | Mode::Rawjson),
         inline: args.inline.as_deref(),
     };
@@ -142,8 +142,7 @@ pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
     options.ignore = Some(opened.ignore.clone());
     let mut directories = vec![("context".to_owned(), opened.directory, opened.ignore)];
     for named in &args.build_contexts {
-        let context = opener.named(named, &mut directories)?;
-        options.contexts.insert(named.key.clone(), context);
+        opener.named(named, &mut options.contexts, &mut directories)?;
     }
 
     Ok(Request {

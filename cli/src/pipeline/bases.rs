@@ -123,7 +123,7 @@ async fn find(client: &Client, store: &Store, events: &Events, pull: bool, name:
     if reference.registry() == LAYOUTS
         && let Some(digest) = reference.digest()
     {
-        return Ok(store.image(&digest)?);
+        return fitting(store.image(&digest)?, name, "the image of the OCI layout");
     }
     if !pull && let Some(digest) = store.name_get(&reference)? {
         match store.image_for(&digest, &name.platform) {
@@ -145,9 +145,15 @@ async fn find(client: &Client, store: &Store, events: &Events, pull: bool, name:
     events.send(progress(false));
     let remote = client.resolve(&reference, &name.platform, store, events).await?;
     events.send(progress(true));
-    if !remote.image.config.architecture.is_empty() && remote.image.platform() != name.platform {
-        bail!("{} is for {}, not for {}", reference.familiar(), remote.image.platform(), name.platform);
+    let image = fitting(remote.image, name, &reference.familiar())?;
+    store.name_set(&reference, &image)?;
+    Ok(image)
+}
+
+/// An image for the platform that is wanted, or one that does not say what it is for.
+fn fitting(image: Image, name: &BaseImage, shown: &str) -> anyhow::Result<Image> {
+    if !image.config.architecture.is_empty() && image.platform() != name.platform {
+        bail!("{shown} is for {}, not for {}", image.platform(), name.platform);
     }
-    store.name_set(&reference, &remote.image)?;
-    Ok(remote.image)
+    Ok(image)
 }

@@ -3,6 +3,7 @@
 //! What was typed is told apart at the door ([`Context::parse`]). What is no directory of this machine is unpacked
 //! into a layer of the store, by content, and read from there like a directory: nothing in it leads out of it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek as _};
@@ -15,7 +16,6 @@ use anyhow::{Context as _, bail};
 use lap_cache::digest::Sha256Stream;
 use lap_cache::fs;
 use lap_cache::layer::{Compression, Owner};
-use lap_cache::load::load_layout;
 use lap_cache::snapshot::{LayerRef, Snapshot};
 use lap_cache::store::Lease;
 use lap_cache::store::Store;
@@ -23,13 +23,11 @@ use lap_cache::tarball::{extract_into, is_archive};
 use lap_executor::grant::Grants;
 use lap_executor::source::{Remote, directory, git, http};
 use lap_frontend::git::GitReference;
-use lap_frontend::{NamedContext, remote_source};
 use lap_solver::event::Events;
 use lap_solver::graph::Source;
 use lap_solver::platform::Platform;
 use rustix::fs::OFlags;
 
-use super::bases::LAYOUTS;
 use super::outputs;
 use crate::args::KeyValue;
 use crate::command::App;
@@ -132,7 +130,8 @@ pub(crate) struct Opener<'a> {
     pub(crate) mirrors: &'a [KeyValue],
     pub(crate) secrets: &'a [String],
     pub(crate) ssh: &'a [String],
-    pub(crate) platform: &'a Platform,
+    /// What is built for; at least one.
+    pub(crate) platforms: &'a [Platform],
     /// Whether the user is told what is waited for.
     pub(crate) tells: bool,
     /// The text of the Dockerfile, in place of any file.
@@ -166,43 +165,6 @@ impl Opener<'_> {
                 Ok(Opened { origin: Some(origin), ..self.unpacked(&fetched.snapshot, file)? })
             }
         }
-    }
-
-    /// Gives a named context its meaning; a directory is added to `directories`.
-    ///
-    /// # Errors
-    /// Where it has none.
-    pub(crate) fn named(
-        &self,
-        named: &KeyValue,
-        directories: &mut Vec<(String, PathBuf, Vec<String>)>,
-    ) -> anyhow::Result<NamedContext> {
-        let Some(place) = &named.value else { bail!("--build-context {}: write NAME=PLACE", named.key) };
-        let told = || format!("--build-context {}={}", named.key, http::shown(place));
-        if let Some(reference) = place.strip_prefix("docker-image://") {
-            return Ok(NamedContext::Image(reference.to_owned()));
-        }
-        if let Some(layout) = place.strip_prefix("oci-layout://") {
-            return self.layout(layout).map(NamedContext::Image).with_context(told);
-        }
-        let is_directory = std::fs::metadata(place).is_ok_and(|found| found.is_dir());
-        if !is_directory {
-            let address = if place.starts_with("github.com/") { format!("https://{place}") } else { place.clone() };
-            if let Some(source) = remote_source(&address, address != *place).with_context(told)? {
-                return Ok(NamedContext::Files(source));
-            }
-        }
-        if place.contains("://") {
-            let kinds = "a directory, docker-image://, oci-layout://, a git or an http(s) URL";
-            return Err(anyhow::anyhow!("{}: unknown kind of context", told())).hint(format!("give {kinds}"));
-        }
-        let directory = PathBuf::from(place);
-        std::fs::metadata(&directory).with_context(|| format!("cannot read the build context {place}"))?;
-        // A name of a stage or image never has a blank, so it cannot be mistaken for the main context.
-        let name = format!("named {}", named.key);
-        let ignore = ignore_patterns(&directory, None)?;
-        directories.push((name.clone(), directory, ignore));
-        Ok(NamedContext::Files(Source::Local { name }))
     }
 
     /// A directory of this machine. The Dockerfile may lie outside of it.
@@ -338,7 +300,7 @@ impl Opener<'_> {
         })
     }
 
-    fn store(&self) -> anyhow::Result<&Store> {
+    pub(super) fn store(&self) -> anyhow::Result<&Store> {
         self.app.store()
     }
 
@@ -365,17 +327,7 @@ impl Opener<'_> {
             // The user named the repository, so his own agent may be asked.
             ssh.push("default".to_owned());
         }
-        Ok(Remote {
-            store: self.store()?.clone(),
-            client: crate::registry::client(&self.app.settings, self.mirrors)?,
-            grants: Grants {
-                secrets: outputs::secrets(self.secrets)?,
-                ssh: self.app.agents.sockets(&self.app.settings, &ssh)?,
-                known_hosts: self.app.settings.known_hosts.clone(),
-                ..Grants::default()
-            },
-            events: Events::none(),
-        })
+        remote(self.app, self.mirrors, self.secrets, &ssh)
     }
 
     fn tell(&self, address: &str) {
@@ -407,19 +359,21 @@ impl Opener<'_> {
         let fetched = crate::registry::block_on(async { Ok(git::fetch(&remote, &wanted).await?) });
         fetched.context("cannot fetch the build context")
     }
+}
 
-    /// `PATH[:TAG|@DIGEST]`: an image in an OCI layout, under the name that the resolver knows it by.
-    fn layout(&self, text: &str) -> anyhow::Result<String> {
-        let (path, which) = match (text.split_once('@'), text.rsplit_once(':')) {
-            (Some((path, digest)), _) => (path.rsplit_once(':').map_or(path, |(path, _)| path), Some(digest)),
-            (None, Some((path, tag))) if !tag.contains('/') => (path, Some(tag)),
-            _ => (text, None),
-        };
-        let store = self.store()?;
-        let image = load_layout(store, Path::new(path), which, self.platform, &Events::none())
-            .with_context(|| format!("cannot take an image from the OCI layout {path}"))?;
-        Ok(format!("{LAYOUTS}/layout@{}", image.digest()))
-    }
+/// What fetching needs, with what the user grants to it.
+pub(super) fn remote(app: &App, mirrors: &[KeyValue], secrets: &[String], ssh: &[String]) -> anyhow::Result<Remote> {
+    Ok(Remote {
+        store: app.store()?.clone(),
+        client: crate::registry::client(&app.settings, mirrors)?,
+        grants: Grants {
+            secrets: outputs::secrets(secrets)?,
+            ssh: app.agents.sockets(&app.settings, ssh)?,
+            known_hosts: app.settings.known_hosts.clone(),
+            ..Grants::default()
+        },
+        events: Events::none(),
+    })
 }
 
 /// No context of somebody's own files has devices: in an archive they are an attempt at something.
@@ -441,11 +395,11 @@ fn refuse_devices(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Whether a build argument asks for `.git` of the context.
-pub(crate) fn keeps_git_dir(arguments: &std::collections::BTreeMap<String, String>) -> bool {
+pub(crate) fn keeps_git_dir(arguments: &BTreeMap<String, String>) -> bool {
     arguments.get(KEEP_GIT_DIR).and_then(|text| lap_frontend::go::parse_bool(text)).unwrap_or(false)
 }
 
-fn open_inside(root: &OwnedFd, path: &Path) -> Result<OwnedFd, fs::FsError> {
+pub(super) fn open_inside(root: &OwnedFd, path: &Path) -> Result<OwnedFd, fs::FsError> {
     // A pipe or a device in it is nothing to wait for.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     fs::open_in_root(root.as_fd(), path.as_os_str().as_bytes(), flags)
@@ -484,7 +438,7 @@ fn open_regular(path: &Path) -> std::io::Result<File> {
 }
 
 /// Patterns of `<Dockerfile>.dockerignore`, or else of `.dockerignore` in the context.
-fn ignore_patterns(context: &Path, dockerfile: Option<&Path>) -> anyhow::Result<Vec<String>> {
+pub(super) fn ignore_patterns(context: &Path, dockerfile: Option<&Path>) -> anyhow::Result<Vec<String>> {
     let beside = dockerfile.map(|path| {
         let mut name = path.as_os_str().to_owned();
         name.push(".dockerignore");

@@ -1,21 +1,28 @@
 //! The time that a build pretends it is: `SOURCE_DATE_EPOCH`, or what `--reproducible` finds.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use lap_cache::digest::Digest;
+use lap_cache::fs;
 use lap_cache::layer::{Span, Times};
 use lap_cache::store::Store;
+use lap_cache::tarball::newest_entry;
+use lap_executor::source::{directory, git, http};
 use lap_executor::tree::{Owners, Tree};
 use lap_executor::worker::Output as StepOutput;
-use lap_frontend::Epoch;
+use lap_frontend::{Epoch, NamedContext};
 use lap_solver::drive::Solution;
+use lap_solver::graph::Source;
 use lap_solver::pattern::Matcher;
 
 use super::Request;
 use super::bases::Resolver;
+use super::context::{open_inside, remote};
 use crate::command::App;
 use crate::ui::error::Hint as _;
 
@@ -26,18 +33,19 @@ const VARIABLE: &str = "SOURCE_DATE_EPOCH";
 /// # Errors
 /// Where it is that of a context whose time cannot be told.
 pub(crate) fn settle(app: &App, request: &mut Request) -> anyhow::Result<()> {
-    let fetched = &app.settings.root;
     let parsed = lap_frontend::parse(&request.file_name, &request.text);
     // What is wrong with the Dockerfile is told when it is built.
     let stages = lap_frontend::stages(&parsed.dockerfile, &request.options).ok();
     let asked = stages.as_ref().and_then(|stages| stages.source_date_epoch());
     let seconds = match asked {
         Some(Epoch::Seconds(seconds)) => Some(*seconds),
-        Some(Epoch::Context) => of_context(request, "context", fetched)?,
-        Some(Epoch::Named(name)) => of_context(request, &format!("named {name}"), fetched)?,
-        Some(Epoch::Source(_)) => bail!("{VARIABLE} of a remote source is not supported: give seconds since 1970"),
+        Some(Epoch::Context) => of_main(app, request)?,
+        Some(Epoch::Named(NamedContext::Files(Source::Local { name }))) => of_directory(app, request, name)?,
+        Some(Epoch::Named(NamedContext::Files(source)) | Epoch::Source(source)) => of_source(app, request, source)?,
+        // As BuildKit has it: an image's time says nothing of what is in it.
+        Some(Epoch::Named(NamedContext::Image(_) | NamedContext::Target(_))) => None,
         None if request.reproducible || request.outputs.iter().any(|output| output.rewrite_timestamp) => {
-            match of_context(request, "context", fetched)? {
+            match of_main(app, request)? {
                 Some(seconds) => Some(seconds),
                 // Without any input there is no better time than none.
                 None => newest(request, |_| true)?.or(Some(0)),
@@ -48,16 +56,62 @@ pub(crate) fn settle(app: &App, request: &mut Request) -> anyhow::Result<()> {
     if let Some(seconds) = seconds {
         let since = u64::try_from(seconds).with_context(|| format!("{VARIABLE}={seconds} is before 1970"))?;
         request.epoch = Some(Duration::from_secs(since));
-        request.options.build_args.insert(VARIABLE.to_owned(), seconds.to_string());
+    }
+    if seconds.is_some() || asked.is_some() {
+        // A name that turned out to have no time is nothing that a step could use.
+        let text = seconds.map_or_else(String::new, |seconds| seconds.to_string());
+        request.options.build_args.insert(VARIABLE.to_owned(), text);
     }
     Ok(())
 }
 
-/// The commit time of the repository that a context lies in, else the time of its newest file; what was fetched (it lies
-/// below `fetched`) is in no repository, and files of a commit have the commit's time.
-fn of_context(request: &Request, name: &str, fetched: &Path) -> anyhow::Result<Option<i64>> {
+/// The time of the main context.
+fn of_main(app: &App, request: &Request) -> anyhow::Result<Option<i64>> {
+    match &request.origin {
+        Some(origin) => of_source(app, request, origin),
+        None => of_directory(app, request, "context"),
+    }
+}
+
+/// The time of what comes from elsewhere: a commit's, what the server says of a file, or that of the newest file in an
+/// archive; nothing where none of them is known.
+fn of_source(app: &App, request: &Request, source: &Source) -> anyhow::Result<Option<i64>> {
+    let remote = remote(app, &request.mirrors, &request.secrets, &request.ssh)?;
+    let failed = "cannot tell the time that SOURCE_DATE_EPOCH stands for";
+    match source {
+        Source::Git { url, reference, subdir, keep_git_dir, checksum, skip_submodules } => {
+            // A commit that is known already need not be looked for by its branch, which may have moved on.
+            let commit = checksum.clone().filter(|checksum| checksum.len() >= 40);
+            let wanted = git::Wanted {
+                url: url.clone(),
+                reference: commit.or_else(|| reference.clone()),
+                subdir: subdir.clone(),
+                keep_git_dir: *keep_git_dir,
+                checksum: checksum.clone(),
+                submodules: !skip_submodules,
+            };
+            let fetched = crate::registry::block_on(async { Ok(git::fetch(&remote, &wanted).await?) });
+            Ok(Some(fetched.context(failed)?.time.cast_signed()))
+        }
+        Source::Http { url, checksum, filename } => {
+            let fetched = crate::registry::block_on(async {
+                Ok(http::fetch(&remote, url, checksum.as_deref(), filename).await?)
+            });
+            let dir =
+                directory(app.store()?, &fetched.context(failed)?).context("internal error: a file without a layer")?;
+            let file = File::from(open_inside(&fs::open_dir(&dir)?, Path::new(filename))?);
+            let modified = file.metadata()?.mtime();
+            if modified > 0 { Ok(Some(modified)) } else { Ok(newest_entry(file)) }
+        }
+        Source::Local { .. } | Source::Image { .. } => Ok(None),
+    }
+}
+
+/// The time of a directory: that of the commit of the repository that it lies in, else of its newest file; what was
+/// unpacked into the store is in no repository.
+fn of_directory(app: &App, request: &Request, name: &str) -> anyhow::Result<Option<i64>> {
     let Some((_, dir, _)) = request.directories.iter().find(|(own, _, _)| own == name) else { return Ok(None) };
-    let commit = if dir.starts_with(fetched) { None } else { commit_time(dir)? };
+    let commit = if dir.starts_with(&app.settings.root) { None } else { commit_time(dir)? };
     match commit {
         Some(seconds) => Ok(Some(seconds)),
         None => newest(request, |own| own == name),

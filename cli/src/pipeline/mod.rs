@@ -8,6 +8,7 @@ pub(crate) mod context;
 mod crew;
 mod epoch;
 mod failure;
+mod named;
 mod outputs;
 
 use std::collections::BTreeMap;

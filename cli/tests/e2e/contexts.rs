@@ -402,7 +402,7 @@ fn named_contexts_of_every_kind() {
     lap.write("base/Dockerfile", "FROM busybox\nLABEL from=layout\nRUN echo -n layout > /l\n");
     let output = format!("type=oci,dest={},tar=false", layout.display());
     lap.run(&["build", "-t", "made:v1", "-o", &output, "base"]).ok();
-    let dockerfile = "FROM base\nCOPY --from=d d /\nCOPY --from=g g /\nCOPY --from=h f.txt /\n";
+    let dockerfile = "FROM base\nCOPY --from=d d /\nCOPY --from=g g /\nCOPY --from=h context /f.txt\n";
     lap.write("ctx/Dockerfile", dockerfile);
     let named = [
         format!("base=oci-layout://{}", layout.display()),
