@@ -220,9 +220,7 @@ fn the_epoch_is_that_of_what_was_fetched() {
 #[test]
 fn every_form_of_output_is_the_same_from_two_fresh_stores() {
     needs!(root);
-    let platforms =
-        if crate::support::has("reproducible", "qemu-aarch64-static") { "linux/amd64,linux/arm64" } else { "" };
-    // The second platform copies only: its base is empty.
+    // Nothing foreign runs.
     let dockerfile = "FROM --platform=$BUILDPLATFORM busybox AS build\nARG TARGETARCH\nCOPY a b /w/\n\
                       RUN cat /w/a /w/b > /w/$TARGETARCH && date > /w/date && rm /w/date\n\
                       FROM scratch\nCOPY --from=build /w /w\nCOPY a /x/y/\n";
@@ -231,7 +229,7 @@ fn every_form_of_output_is_the_same_from_two_fresh_stores() {
         let forms = ["gzip", "zstd", "uncompressed"].map(|name| [("oci", name), ("docker", name)]).concat();
         let mut sums = Vec::new();
         for (kind, compression) in forms {
-            let platforms = if kind == "oci" && !platforms.is_empty() { platforms } else { "linux/amd64" };
+            let platforms = if kind == "oci" { "linux/amd64,linux/arm64" } else { "linux/amd64" };
             let name = format!("{kind}-{compression}.tar");
             let output = format!("type={kind},dest={name},compression={compression},rewrite-timestamp=true");
             let flags = ["build", "-q", "--build-arg=SOURCE_DATE_EPOCH=1600000000", "-t", "app", "-o", &output];
