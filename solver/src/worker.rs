@@ -37,11 +37,18 @@ pub trait Worker: Send + Sync + 'static {
 
 /// Knows what earlier builds yielded.
 pub trait Index<Output, Error>: Send + Sync + 'static {
-    /// The result recorded under `key`, if it can still be used.
+    /// The result recorded under `key`, if it can still be used. `inputs` are what the key was made of, `outputs` the
+    /// results of the step's inputs, in order: a record of elsewhere may only say what a step added to them.
     ///
     /// # Errors
     /// Where the store cannot be read; a missing or unusable record is no error.
-    fn lookup(&self, key: &Key, vertex: &Vertex) -> Result<Option<Output>, Error>;
+    fn lookup(
+        &self,
+        key: &Key,
+        inputs: &KeyInputs,
+        vertex: &Vertex,
+        outputs: &[Output],
+    ) -> impl Future<Output = Result<Option<Output>, Error>> + Send;
 
     /// Records a result. The returned one replaces it: an earlier equal result may be adopted.
     ///

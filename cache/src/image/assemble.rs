@@ -174,7 +174,8 @@ fn described(
     layer_blob(store, diff_id, options, events)
 }
 
-fn layer_blob(
+/// The blob of a layer: one that is known, or made now.
+pub(crate) fn layer_blob(
     store: &Store,
     diff_id: &Digest,
     options: &AssembleOptions,

@@ -12,6 +12,7 @@ mod retime;
 mod stream;
 mod tree;
 mod view;
+mod vouch;
 mod whiteout;
 
 use std::path::PathBuf;
@@ -222,9 +223,16 @@ impl Store {
         let corrupt = |source| StoreError::Corrupt { path: self.root().join(&path), source };
         let mut file: LayerFile = serde_json::from_slice(&bytes).map_err(corrupt)?;
         if file.boot.take().is_some() {
-            self.write_file(&path, &serde_json::to_vec(&file).map_err(corrupt)?, false)?;
+            self.put_layer_file(&file)?;
         }
         Ok(())
+    }
+
+    /// Writes anew what is known of a layer that is there.
+    fn put_layer_file(&self, file: &LayerFile) -> Result<(), StoreError> {
+        let path = format!("{}/layer.json", layer_path(&file.info.diff_id));
+        let corrupt = |source| StoreError::Corrupt { path: self.root().join(&path), source };
+        self.write_file(&path, &serde_json::to_vec(file).map_err(corrupt)?, false)
     }
 
     /// Removes a layer; a missing one is fine. Who calls it knows that nobody uses it.

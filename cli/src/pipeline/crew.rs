@@ -93,8 +93,14 @@ impl Worker for Crew {
 }
 
 impl Index<Output, WorkerError> for Crew {
-    fn lookup(&self, key: &Key, vertex: &Vertex) -> Result<Option<Output>, WorkerError> {
-        self.worker(0).lookup(key, vertex)
+    async fn lookup(
+        &self,
+        key: &Key,
+        inputs: &KeyInputs,
+        vertex: &Vertex,
+        outputs: &[Output],
+    ) -> Result<Option<Output>, WorkerError> {
+        self.worker(0).lookup(key, inputs, vertex, outputs).await
     }
 
     fn record(&self, key: &Key, inputs: &KeyInputs, vertex: &Vertex, output: Output) -> Result<Output, WorkerError> {

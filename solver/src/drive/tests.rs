@@ -58,7 +58,7 @@ impl Worker for World {
 }
 
 impl Index<Key, String> for World {
-    fn lookup(&self, key: &Key, _: &Vertex) -> Result<Option<Key>, String> {
+    async fn lookup(&self, key: &Key, _: &KeyInputs, _: &Vertex, _: &[Key]) -> Result<Option<Key>, String> {
         Ok(self.records.lock().unwrap().get(key).copied())
     }
 
