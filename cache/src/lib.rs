@@ -21,6 +21,7 @@ pub mod names;
 
 pub mod records;
 pub mod registry;
+pub mod remote;
 pub mod sbom;
 pub mod snapshot;
 pub mod store;

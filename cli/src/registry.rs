@@ -1,9 +1,10 @@
 //! The registry client that the settings describe.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use lap_cache::registry::{Client, ConfigFile, Credentials, Proxies, RegistryConfig};
+use lap_cache::registry::{Client, ConfigFile, Credentials, Proxies, RegistryConfig, Retry};
 
 use crate::args::KeyValue;
 use crate::settings::Settings;
@@ -13,6 +14,23 @@ use crate::settings::Settings;
 /// # Errors
 /// Where an auth file cannot be read or a mirror is no URL.
 pub(crate) fn client(settings: &Settings, mirrors: &[KeyValue]) -> anyhow::Result<Client> {
+    Ok(Client::new(config(settings, mirrors)?))
+}
+
+/// For what a build can do without: waits and tries again for seconds, not minutes.
+///
+/// # Errors
+/// Where an auth file cannot be read.
+pub(crate) fn impatient(settings: &Settings) -> anyhow::Result<RegistryConfig> {
+    Ok(RegistryConfig {
+        retry: Retry { attempts: 3, base: Duration::from_millis(200), cap: Duration::from_secs(2) },
+        connect_timeout: Duration::from_secs(5),
+        stall_timeout: Duration::from_secs(20),
+        ..config(settings, &[])?
+    })
+}
+
+fn config(settings: &Settings, mirrors: &[KeyValue]) -> anyhow::Result<RegistryConfig> {
     let mut by_host: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for mirror in mirrors {
         match &mirror.value {
@@ -37,13 +55,13 @@ pub(crate) fn client(settings: &Settings, mirrors: &[KeyValue]) -> anyhow::Resul
         let value = |name: &str| settings.proxies.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
         value(&name.to_ascii_lowercase()).or_else(|| value(name))
     };
-    Ok(Client::new(RegistryConfig {
+    Ok(RegistryConfig {
         mirrors: by_host,
         credentials: Credentials { files, ..Credentials::default() },
         ca_files: settings.ca_file.iter().cloned().collect(),
         proxies: Proxies { http: proxy("HTTP_PROXY"), https: proxy("HTTPS_PROXY"), no_proxy: proxy("NO_PROXY") },
         ..RegistryConfig::default()
-    }))
+    })
 }
 
 /// Runs a future on a runtime of its own; Ctrl-C ends it.

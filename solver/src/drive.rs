@@ -171,7 +171,8 @@ impl<W: Worker, I: Index<W::Output, W::Error>> Driver<'_, W, I> {
             }
             let inputs = KeyInputs::new(vertex, identities);
             let key = inputs.key();
-            let hit = if vertex.metadata.ignore_cache { None } else { index.lookup(&key, &inputs, vertex, &outputs).await? };
+            let hit =
+                if vertex.metadata.ignore_cache { None } else { index.lookup(&key, &inputs, vertex, &outputs).await? };
             Ok(Answer::Probed { inputs: Box::new(inputs), key, hit })
         })
     }

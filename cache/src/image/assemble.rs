@@ -222,6 +222,11 @@ pub(crate) fn layer_blob(
     make_blob(store, diff_id, None, compression, events)
 }
 
+/// A blob of a layer that was made here, from its directory.
+pub(crate) fn own_blob(store: &Store, diff_id: &Digest, compression: Compression) -> Result<Descriptor, ImageError> {
+    make_blob(store, diff_id, None, compression, &Events::none())
+}
+
 fn is_here(store: &Store, blob: &KnownBlob) -> Result<bool, ImageError> {
     let size = store.content().has(&manifest::digest_of(&blob.descriptor)?)?;
     Ok(size == Some(blob.descriptor.size()))

@@ -20,13 +20,7 @@ impl Store {
     ///
     /// # Errors
     /// [`LayerError::Missing`], or where it cannot be read.
-    pub fn vouch(
-        &self,
-        diff_id: &Digest,
-        identity: &Key,
-        made_at: u64,
-        ran: Option<Span>,
-    ) -> Result<bool, LayerError> {
+    pub fn vouch(&self, diff_id: &Digest, identity: &Key, made_at: u64, ran: Option<Span>) -> Result<bool, LayerError> {
         let file = self.layer_file(diff_id)?.ok_or(LayerError::Missing { diff_id: *diff_id })?;
         if let Origin::Made { .. } = file.origin {
             return Ok(file.info.content_id == *identity);
@@ -114,9 +108,6 @@ mod tests {
         let info = store.unpack(&*tar, None, &[]).unwrap();
         assert!(!store.vouch(&info.diff_id, &info.content_id, 0, None).unwrap());
         let missing = Digest::of(b"none");
-        assert!(matches!(
-            store.vouch(&missing, &info.content_id, 0, None),
-            Err(LayerError::Missing { .. })
-        ));
+        assert!(matches!(store.vouch(&missing, &info.content_id, 0, None), Err(LayerError::Missing { .. })));
     }
 }

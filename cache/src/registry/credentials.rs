@@ -235,7 +235,7 @@ async fn ask_helper(helper: &str, key: &str, registry: &str) -> Result<Option<Lo
 }
 
 /// Base 64 of RFC 4648, with or without padding.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
     let (mut buffer, mut bits) = (0_u32, 0);
     for digit in text.trim_end_matches('=').bytes() {

@@ -3,6 +3,7 @@
 //! Nothing that comes in is believed: a document or blob is what its digest says, has the size that was announced, or
 //! is thrown away. Blobs are streamed, never held in memory, and unpacked while they arrive.
 
+mod artifact;
 mod auth;
 mod challenge;
 mod config;
@@ -29,6 +30,7 @@ use crate::image::{Image, Reference};
 use crate::store::Store;
 use transport::Transport;
 
+pub(crate) use artifact::{Found, NewArtifact};
 pub use auth::basic_authorization;
 pub use config::{Proxies, RegistryConfig, Retry};
 pub use credentials::{ConfigFile, Credentials, Login};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
-use super::{ByteSize, Called, Cpus, Ignored, KeyValue, OldLimits, Output, Resource, Ulimit};
+use super::{ByteSize, CacheFrom, CacheTo, Called, Cpus, Ignored, KeyValue, OldLimits, Output, Resource, Ulimit};
 use crate::ui::Mode;
 
 const BUILD_EXAMPLES: &str = "\
@@ -69,6 +69,20 @@ pub(crate) struct Build {
     /// Run the steps of these stages again
     #[arg(long, value_name = "STAGE", value_delimiter = ',', help_heading = "Cache")]
     pub(crate) no_cache_filter: Vec<String>,
+
+    /// Read a build cache: a name in a registry, or type=TYPE,...
+    ///
+    /// Types are registry (ref=), local (src=), gha and s3; an image with an inline cache is read as a registry's. May be
+    /// given several times: the first cache that has a result counts.
+    #[arg(long = "cache-from", value_name = "CACHE", help_heading = "Cache")]
+    pub(crate) cache_from: Vec<CacheFrom>,
+
+    /// Write a build cache: type=TYPE,mode=min|max,...
+    ///
+    /// Types are registry (ref=), local (dest=), inline, gha and s3. mode=min keeps the layers of the result, mode=max
+    /// those of every step. A cache that fails is told and no more, unless ignore-error=false.
+    #[arg(long = "cache-to", value_name = "CACHE", help_heading = "Cache")]
+    pub(crate) cache_to: Vec<CacheTo>,
 
     /// Network of steps without one: default, none or host
     #[arg(long, value_name = "MODE", hide_possible_values = true, hide_default_value = true, default_value = "default", value_parser = ["default", "none", "host"], help_heading = "RUN steps")]

@@ -4,6 +4,7 @@ mod annotation;
 mod attest;
 mod bake;
 mod build;
+mod cache;
 mod container;
 mod ignored;
 mod image;
@@ -19,6 +20,7 @@ pub(crate) use annotation::{Annotation, Level};
 pub(crate) use attest::Attestations;
 pub(crate) use bake::Bake;
 pub(crate) use build::{Build, Check, FindingsForm};
+pub(crate) use cache::{CacheFrom, CacheTo, Place};
 pub(crate) use container::{ContainerCommand, Exec, Kill, Logs, Ps, Remove, Run, Stop};
 pub(crate) use ignored::Ignored;
 pub(crate) use image::{

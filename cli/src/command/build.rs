@@ -156,6 +156,8 @@ pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
         outputs: args.outputs.clone(),
         push: args.push,
         pull: args.pull,
+        cache_from: args.cache_from.clone(),
+        cache_to: args.cache_to.clone(),
         mirrors: args.registry_mirrors.clone(),
         secrets: args.secrets.clone(),
         ssh: args.ssh.clone(),

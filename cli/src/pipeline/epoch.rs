@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use lap_cache::digest::Digest;
 use lap_cache::fs;
 use lap_cache::layer::{Span, Times};
+use lap_cache::remote::Imports;
 use lap_cache::store::Store;
 use lap_cache::tarball::newest_entry;
 use lap_executor::source::{directory, git, http};
@@ -160,12 +161,13 @@ pub(super) fn retimed(
     epoch: Duration,
     solution: &Solution<StepOutput>,
     resolver: &Resolver<'_>,
+    imports: &Imports,
 ) -> anyhow::Result<Vec<Digest>> {
     let base = resolver.layers();
     let mut ran: Vec<Span> = Vec::new();
     for snapshot in solution.outputs.values().filter_map(StepOutput::snapshot) {
         for layer in snapshot.diff_ids().iter().filter(|layer| !base.contains(layer)) {
-            ran.extend(store.layer_ran(layer)?);
+            ran.extend(store.layer_ran(layer)?.or_else(|| imports.ran(layer)));
         }
     }
     let times = Times::new(epoch.as_secs().cast_signed(), ran);

@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 mod attest;
 mod bases;
+mod caches;
 mod config;
 pub(crate) mod context;
 mod crew;
@@ -25,7 +26,7 @@ use lap_executor::grant::Grants;
 use lap_executor::network::Network;
 use lap_executor::sandbox::{Limits, Rlimit};
 use lap_executor::source::local::LocalSource;
-use lap_executor::worker::{BuildWorker, Commits, Options as WorkerOptions, Output as StepOutput, Uplink};
+use lap_executor::worker::{BuildWorker, Commits, Options as WorkerOptions, Output as StepOutput, Uplink, WorkerError};
 use lap_frontend::outline::Outline;
 use lap_frontend::{Diagnostic, Lowered, NamedContext, Severity, TargetContext};
 use lap_solver::drive::{Limits as DriveLimits, Solution, SolveError, solve};
@@ -35,7 +36,7 @@ use lap_solver::intent::ImageIntent;
 use lap_solver::pattern::Matcher;
 use lap_solver::platform::Platform;
 
-use crate::args::{Annotation, Attestations, KeyValue, Level, Output};
+use crate::args::{Annotation, Attestations, CacheFrom, CacheTo, KeyValue, Level, Output, Place};
 use crate::command::App;
 use crate::exit::WithCode;
 use crate::signal::{Interrupt, exit_code};
@@ -44,6 +45,7 @@ use crate::ui::error::Shown;
 
 use attest::Attester;
 use bases::Resolver;
+use caches::Caches;
 use crew::Crew;
 pub(crate) use epoch::settle as settle_epoch;
 pub(crate) use failure::Located;
@@ -66,6 +68,10 @@ pub(crate) struct Request {
     pub(crate) push: bool,
     /// Whether registries are asked for images that the store has.
     pub(crate) pull: bool,
+    /// Build caches of elsewhere that are read,
+    pub(crate) cache_from: Vec<CacheFrom>,
+    /// and written.
+    pub(crate) cache_to: Vec<CacheTo>,
     pub(crate) mirrors: Vec<KeyValue>,
     pub(crate) secrets: Vec<String>,
     pub(crate) ssh: Vec<String>,
@@ -105,6 +111,13 @@ impl Request {
         let of_output = output.into_iter().flat_map(|output| &output.annotations);
         let mut all = self.annotations.iter().chain(of_output);
         all.any(|annotation| matches!(annotation.level, Level::Index | Level::IndexDescriptor))
+    }
+
+    /// Whether the image holds what a later build needs to take its layers as results.
+    fn inline_cache(&self) -> bool {
+        let asked = self.options.build_args.get("BUILDKIT_INLINE_CACHE");
+        asked.is_some_and(|value| value == "1" || value == "true")
+            || self.cache_to.iter().any(|to| to.place == Place::Inline)
     }
 
     /// Whether any result has other times than the steps made.
@@ -207,18 +220,38 @@ pub(crate) fn build_all(app: &App, jobs: &[Job<'_>], screen: &Screen) -> anyhow:
         let uplink = uplink(app, &graph, &events)?;
         let commits = Commits::default();
         let emulators = Arc::new(Emulators::new(app.settings.programs.clone()));
+        let caches = Caches::new(app, jobs, &merged.images, &graph, &events)?;
         let crew = Crew::new(&requests, merged.owners, |request| {
             let mut options = worker_options(app, request, &resolver, &events)?;
             (options.contexts, options.uplink) = (contexts.clone(), uplink.clone());
             options.commits = commits.clone();
             options.emulators = Arc::clone(&emulators);
+            (options.imports, options.exports) = (caches.imports.clone(), caches.exports.clone());
             Ok(BuildWorker::new(options))
         })?;
 
         let targets: Vec<VertexId> = merged.images.iter().flatten().filter_map(|image| image.root).collect();
-        let (executor, index) = (Arc::clone(&crew), Arc::clone(&crew));
-        let limits = DriveLimits::default();
-        let solution = solve(Arc::clone(&graph), &targets, executor, index, &events, limits, interrupt.asked()).await;
+        let told = caches.told();
+        let solution = loop {
+            let (graph, executor, index) = (Arc::clone(&graph), Arc::clone(&crew), Arc::clone(&crew));
+            let limits = DriveLimits::default();
+            let mut solved = solve(graph, &targets, executor, index, &told, limits, interrupt.asked()).await;
+            if let Ok(solution) = &solved {
+                // A result outlives the caches that it came from.
+                let fetched = tokio::select! {
+                    fetched = ensure_imported(jobs, &merged.images, &crew, solution) => fetched,
+                    () = interrupt.asked() => return Err(interrupted()),
+                };
+                if let Err((vertex, error)) = fetched {
+                    solved = Err(SolveError::Step { vertex, error });
+                }
+            }
+            match solved {
+                // Without what a cache has named and does not have.
+                Err(error) if caches.recovers(&error) => {}
+                solved => break solved,
+            }
+        };
         if let Uplink::Bridge(network) = &uplink {
             // Its end takes a while in the kernel and nobody needs it any more.
             network.let_go();
@@ -232,6 +265,7 @@ pub(crate) fn build_all(app: &App, jobs: &[Job<'_>], screen: &Screen) -> anyhow:
             }
         })?;
 
+        caches.prepare(&solution, &merged.images).await?;
         let mut built = Vec::with_capacity(jobs.len());
         for (index, (job, images)) in jobs.iter().zip(&merged.images).enumerate() {
             if !job.wanted {
@@ -239,14 +273,35 @@ pub(crate) fn build_all(app: &App, jobs: &[Job<'_>], screen: &Screen) -> anyhow:
                 continue;
             }
             let solved = Solved { graph: &graph, solution: &solution, intents: images };
-            let finish = finish(app, job.request, &solved, crew.worker(index), &resolver, &events);
+            let finish = finish(app, job.request, &solved, crew.worker(index), &resolver, &caches, &events);
             built.push(Some(tokio::select! {
                 built = finish => built?,
                 () = interrupt.asked() => return Err(interrupted()),
             }));
         }
+        tokio::select! {
+            finished = caches.finish() => finished?,
+            () = interrupt.asked() => return Err(interrupted()),
+        }
         Ok(built)
     })
+}
+
+/// Brings the layers of wanted results into the store that only a build cache has.
+async fn ensure_imported(
+    jobs: &[Job<'_>],
+    images: &[Vec<ImageIntent>],
+    crew: &Crew,
+    solution: &Solution<StepOutput>,
+) -> Result<(), (VertexId, WorkerError)> {
+    for (index, (_, images)) in jobs.iter().zip(images).enumerate().filter(|(_, (job, _))| job.wanted) {
+        for root in images.iter().filter_map(|image| image.root) {
+            if let Some(snapshot) = solution.outputs.get(&root).and_then(StepOutput::snapshot) {
+                crew.worker(index).ensure_imported(snapshot).await.map_err(|error| (root, error))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The graphs of several requests as one.
@@ -454,6 +509,7 @@ async fn finish(
     &Solved { graph, solution, intents }: &Solved<'_>,
     worker: &Arc<BuildWorker>,
     resolver: &Resolver<'_>,
+    caches: &Caches,
     events: &Events,
 ) -> anyhow::Result<Built> {
     let store = app.store()?;
@@ -462,12 +518,16 @@ async fn finish(
         let root = intent.root.and_then(|root| solution.outputs.get(&root)).and_then(StepOutput::snapshot);
         let snapshot = root.cloned().unwrap_or_default();
         let made = snapshot.diff_ids();
-        let config = config::complete(store, graph, intent, solution, &made, request.epoch)?;
+        let mut config = config::complete(store, graph, intent, solution, &made, request.epoch)?;
         let rewritten = match request.epoch {
-            Some(epoch) if request.rewrites_times() => epoch::retimed(store, &made, epoch, solution, resolver)?,
+            Some(epoch) if request.rewrites_times() => {
+                epoch::retimed(store, &made, epoch, solution, resolver, &caches.imports)?
+            }
             _ => made.clone(),
         };
-        let layers = if request.reproducible { rewritten.clone() } else { made };
+        let layers = if request.reproducible { rewritten.clone() } else { made.clone() };
+        let twins = made.into_iter().zip(layers.iter().copied()).collect();
+        caches.inline(request, graph, intent, &mut config, &twins)?;
         let commits = worker.commits();
         let attester = Attester { store, request, graph, intent, solution, resolver, commits };
         parts.push(outputs::Part { snapshot, layers, rewritten, config, platform: &intent.platform, attester });

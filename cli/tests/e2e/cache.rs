@@ -3,7 +3,7 @@
 use crate::support::{Lap, Said, needs};
 
 /// Labels of the steps that ran, and of those that were cached, from plain progress.
-fn steps(said: &Said) -> (Vec<String>, Vec<String>) {
+pub(crate) fn steps(said: &Said) -> (Vec<String>, Vec<String>) {
     let label = |number: &str| {
         let prefix = format!("{number} [");
         said.err.lines().find(|line| line.starts_with(&prefix)).map(|line| line[number.len() + 1..].to_owned())

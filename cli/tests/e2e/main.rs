@@ -21,6 +21,7 @@ mod old_kernel;
 mod peers;
 mod platforms;
 mod registry;
+mod remote_cache;
 mod reproducible;
 mod rootless;
 mod sandbox;

@@ -222,7 +222,7 @@ impl Drop for Lap {
 pub(crate) struct Registry {
     child: Child,
     pub(crate) address: String,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Registry {
@@ -239,13 +239,23 @@ impl Registry {
         let child = Command::new("docker-registry")
             .arg("serve")
             .arg(file)
-            .stdout(Stdio::null())
+            .stdout(std::fs::File::create(dir.path().join("requests")).unwrap())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let registry = Self { child, address, _dir: dir };
+        let registry = Self { child, address, dir };
         wait_for("the registry", || TcpStream::connect(&registry.address).is_ok());
         registry
+    }
+}
+
+impl Registry {
+    /// Method and path of every request so far that got this far.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.dir.path().join("requests")).unwrap();
+        // The common log format: the request stands between quotes.
+        let request = |line: &str| Some(line.split('"').nth(1)?.rsplit_once(" HTTP")?.0.to_owned());
+        log.lines().filter_map(request).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use lap_cache::layer::LayerError;
 use lap_cache::registry::RegistryError;
+use lap_cache::remote::Lost;
 use lap_cache::store::StoreError;
 
 use crate::grant::GrantError;
@@ -31,6 +32,9 @@ pub enum WorkerError {
     /// Layers of a base image could not be had.
     #[error("cannot fetch the layers of a base image")]
     Fetch(#[from] RegistryError),
+    /// A build cache does not have what it named; whoever solves can do so again without it.
+    #[error(transparent)]
+    CacheLost(#[from] Lost),
     /// Something was not granted.
     #[error(transparent)]
     Grant(#[from] GrantError),

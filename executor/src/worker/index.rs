@@ -1,28 +1,86 @@
 //! What earlier builds yielded, as far as it can still be used.
 
-use lap_cache::snapshot::Snapshot;
+use lap_cache::remote::Step;
+use lap_cache::snapshot::{LayerRef, Snapshot};
 use lap_solver::digest::Key;
-use lap_solver::graph::Vertex;
+use lap_solver::graph::{Op, Vertex};
 use lap_solver::key::KeyInputs;
 use lap_solver::worker::Index;
 
-use super::{BuildWorker, Output, WorkerError};
+use super::{BuildWorker, Options, Output, WorkerError, root_of};
 
 impl Index<Output, WorkerError> for BuildWorker {
-    fn lookup(&self, key: &Key, _vertex: &Vertex) -> Result<Option<Output>, WorkerError> {
-        let found = self.records.lookup(key, |layer| self.options.bases.knows(&layer.diff_id))?;
+    async fn lookup(
+        &self,
+        key: &Key,
+        inputs: &KeyInputs,
+        vertex: &Vertex,
+        outputs: &[Output],
+    ) -> Result<Option<Output>, WorkerError> {
+        let Options { bases, imports, .. } = &self.options;
+        let elsewhere = |layer: &LayerRef| bases.knows(&layer.diff_id) || imports.claim(&layer.diff_id).is_some();
+        let found = match self.records.lookup(key, elsewhere)? {
+            Some(snapshot) => Some(snapshot),
+            None => self.imported(key, inputs, vertex, outputs).await?,
+        };
+        if let Some(snapshot) = &found {
+            self.export(key, inputs, vertex, snapshot, false);
+        }
         Ok(found.map(Output::Layers))
     }
 
     fn record(&self, key: &Key, inputs: &KeyInputs, vertex: &Vertex, output: Output) -> Result<Output, WorkerError> {
         match output {
-            Output::Layers(snapshot) => Ok(Output::Layers(self.records.record(key, inputs, vertex, snapshot)?)),
+            Output::Layers(snapshot) => {
+                let snapshot = self.records.record(key, inputs, vertex, snapshot)?;
+                self.export(key, inputs, vertex, &snapshot, true);
+                Ok(Output::Layers(snapshot))
+            }
             local @ Output::Local(_) => Ok(local),
         }
     }
 }
 
 impl BuildWorker {
+    /// What a cache of elsewhere says that the step added, on the root that the step has here.
+    async fn imported(
+        &self,
+        key: &Key,
+        inputs: &KeyInputs,
+        vertex: &Vertex,
+        outputs: &[Output],
+    ) -> Result<Option<Snapshot>, WorkerError> {
+        let root = match &vertex.op {
+            Op::Exec(exec) => exec.root,
+            Op::File(file) => file.root,
+            // Costs nothing to do.
+            Op::Merge | Op::Source(_) => return Ok(None),
+        };
+        let imports = &self.options.imports;
+        let Some((entry, _)) = imports.lookup(key).await else { return Ok(None) };
+        let mut snapshot = root_of(root, outputs)?;
+        if let Some(claim) = entry.layer {
+            snapshot = snapshot.with(LayerRef { diff_id: claim.diff_id, identity: claim.identity });
+        }
+        // What others say stays out of the records until the layers have come and are what was said.
+        if imports.is_proved(&snapshot) {
+            return Ok(Some(self.records.record(key, inputs, vertex, snapshot)?));
+        }
+        imports.adopt(*key, inputs, vertex, &snapshot);
+        Ok(Some(snapshot))
+    }
+
+    /// Tells the caches that are written of a result.
+    fn export(&self, key: &Key, inputs: &KeyInputs, vertex: &Vertex, snapshot: &Snapshot, executed: bool) {
+        let Some(exports) = &self.options.exports else { return };
+        if matches!(vertex.op, Op::Exec(_) | Op::File(_)) {
+            // A step that changed nothing hands its input on.
+            let changed = !inputs.inputs.contains(&snapshot.identity());
+            let layer = if changed { snapshot.layers.last().copied() } else { None };
+            exports.note(Step { definition: vertex.definition, key: *key, layer, executed });
+        }
+    }
+
     /// Whether every layer is in the store.
     pub(super) fn has_layers(&self, snapshot: &Snapshot) -> Result<bool, WorkerError> {
         for layer in &snapshot.layers {
@@ -33,13 +91,20 @@ impl BuildWorker {
         Ok(true)
     }
 
-    /// The identity of a part of a root file system, if it was computed before.
+    /// The identity of a part of a root file system, if it was computed before, here or elsewhere.
     pub(super) fn known_selection(&self, name: &Key) -> Result<Option<Key>, WorkerError> {
-        Ok(self.records.selection(name)?)
+        let known = self.records.selection(name)?.or_else(|| self.options.imports.selection(name));
+        if let (Some(exports), Some(found)) = (&self.options.exports, known) {
+            exports.note_selection(*name, found);
+        }
+        Ok(known)
     }
 
     /// Remembers the identity of a part of a root file system.
     pub(super) fn remember_selection(&self, name: &Key, found: Key) -> Result<(), WorkerError> {
+        if let Some(exports) = &self.options.exports {
+            exports.note_selection(*name, found);
+        }
         Ok(self.records.set_selection(name, found)?)
     }
 }

@@ -12,9 +12,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lap_cache::digest::Digest;
 use lap_cache::layer::LayerInfo;
 use lap_cache::records::Records;
 use lap_cache::registry::{Client, RegistryConfig};
+use lap_cache::remote::{Exports, Imports};
 use lap_cache::snapshot::{LayerRef, Snapshot};
 use lap_cache::store::Store;
 use lap_solver::digest::Key;
@@ -97,6 +99,10 @@ pub struct Options {
     pub bases: Bases,
     /// Fetches and unpacks what is not in the store; the client that resolved the bases.
     pub registry: Client,
+    /// Caches of elsewhere that are read; the same for all workers of one build.
+    pub imports: Imports,
+    /// Caches of elsewhere that are written, where any are; the same for all workers of one build.
+    pub exports: Option<Exports>,
     /// Secrets, agents, and walls that may be left out.
     pub grants: Grants,
     /// What the default network is.
@@ -130,6 +136,8 @@ impl Options {
             contexts: BTreeMap::new(),
             bases: Bases::default(),
             registry: Client::new(RegistryConfig::default()),
+            imports: Imports::default(),
+            exports: None,
             grants: Grants::default(),
             uplink: Uplink::None,
             add_hosts: Vec::new(),
@@ -176,9 +184,34 @@ impl BuildWorker {
         if self.has_layers(snapshot)? {
             return Ok(());
         }
+        self.fetch(&snapshot.diff_ids()).await
+    }
+
+    /// Brings those layers of `snapshot` into the store that only a build cache has: what a result needs to outlive
+    /// the cache. Layers of base images stay where they are.
+    ///
+    /// # Errors
+    /// As [`Self::ensure_layers`].
+    pub async fn ensure_imported(&self, snapshot: &Snapshot) -> Result<(), WorkerError> {
+        let (mut chain, mut missing) = (Vec::new(), false);
+        for layer in snapshot.diff_ids() {
+            let here = self.store().layer(&layer)?.is_some();
+            let imported = !here && self.options.imports.claim(&layer).is_some();
+            missing |= imported;
+            if here || imported {
+                chain.push(layer);
+            }
+        }
+        if missing { self.fetch(&chain).await } else { Ok(()) }
+    }
+
+    async fn fetch(&self, chain: &[Digest]) -> Result<(), WorkerError> {
         let _one_at_a_time = self.fetching.lock().await;
-        let options = &self.options;
-        Ok(options.registry.ensure_layers(&snapshot.diff_ids(), &options.store, &options.events).await?)
+        let Options { imports, registry, store, events, .. } = &self.options;
+        imports.bring(chain).await?;
+        registry.ensure_layers(chain, store, events).await?;
+        let (imports, records, chain) = (imports.clone(), self.records.clone(), chain.to_vec());
+        Ok(tokio::task::spawn_blocking(move || imports.vouch(&chain, &records)).await???)
     }
 
     /// The commits that git sources of the whole build turned out to be, so far.

@@ -1,0 +1,196 @@
+//! `--cache-from` and `--cache-to`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use lap_cache::image::Compression;
+use lap_cache::remote::{Mode, Packing};
+
+use super::fields;
+
+/// Where a cache is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the image itself; only written so, read as a registry's.
+    Inline,
+    /// A reference in a registry.
+    Registry { reference: String, docker_types: bool },
+    /// A directory.
+    Local { dir: PathBuf, tag: String },
+}
+
+/// A cache to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CacheFrom(pub(crate) Place);
+
+/// A cache to write.
+#[derive(Debug, Clone)]
+pub(crate) struct CacheTo {
+    pub(crate) place: Place,
+    pub(crate) mode: Mode,
+    pub(crate) packing: Packing,
+    pub(crate) ignore_error: bool,
+}
+
+/// The fields of one flag, each to be used once.
+struct Options {
+    kind: String,
+    fields: Vec<(String, Option<String>)>,
+}
+
+impl Options {
+    /// `type=KIND,KEY=VALUE,...`; a reference alone is that of a registry, as in buildx.
+    fn read(text: &str) -> Result<Self, String> {
+        let mut fields = fields(text)?;
+        if let [(reference, None)] = fields.as_slice() {
+            return Ok(Self { kind: "registry".to_owned(), fields: vec![("ref".to_owned(), Some(reference.clone()))] });
+        }
+        let kind = fields.iter().position(|(key, _)| key == "type").map(|at| fields.remove(at));
+        let Some((_, Some(kind))) = kind else {
+            return Err("type= is missing: write type=registry,ref=NAME or type=local".to_owned());
+        };
+        Ok(Self { kind, fields })
+    }
+
+    fn take(&mut self, key: &str) -> Option<String> {
+        let at = self.fields.iter().position(|(name, _)| name == key)?;
+        Some(self.fields.remove(at).1.unwrap_or_default())
+    }
+
+    fn need(&mut self, key: &str, what: &str) -> Result<String, String> {
+        let value = self.take(key).filter(|value| !value.is_empty());
+        value.ok_or_else(|| format!("type={}: {key}= is missing: {what}", self.kind))
+    }
+
+    fn truth(&mut self, key: &str) -> Result<Option<bool>, String> {
+        match self.take(key).as_deref() {
+            None => Ok(None),
+            Some("" | "true" | "1") => Ok(Some(true)),
+            Some("false" | "0") => Ok(Some(false)),
+            Some(other) => Err(format!("{key}={other}: write true or false")),
+        }
+    }
+
+    /// What was not understood is an error.
+    fn end(self) -> Result<(), String> {
+        match self.fields.first() {
+            None => Ok(()),
+            Some((key, _)) => Err(format!("unknown option {key:?} of type={}", self.kind)),
+        }
+    }
+
+    fn unknown_kind<T>(&self) -> Result<T, String> {
+        match self.kind.as_str() {
+            "azblob" => Err("type=azblob is not supported: use a registry, s3, gha or a directory".to_owned()),
+            other => Err(format!("unknown type {other:?}: known are registry, local and inline")),
+        }
+    }
+}
+
+impl FromStr for CacheFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut options = Options::read(text)?;
+        let place = match options.kind.as_str() {
+            "registry" => {
+                Place::Registry { reference: options.need("ref", "the name of the cache")?, docker_types: false }
+            }
+            "local" => {
+                let dir = PathBuf::from(options.need("src", "the directory of the cache")?);
+                Place::Local { dir, tag: options.take("tag").unwrap_or_else(|| "latest".to_owned()) }
+            }
+            // An image's own cache is read by the image's name.
+            "inline" => return Err("type=inline is only written: read it with type=registry,ref=IMAGE".to_owned()),
+            _ => return options.unknown_kind(),
+        };
+        options.end()?;
+        Ok(Self(place))
+    }
+}
+
+impl FromStr for CacheTo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut options = Options::read(text)?;
+        let mut packing = Packing::default();
+        let place = match options.kind.as_str() {
+            "inline" => Place::Inline,
+            "registry" => {
+                // One manifest is the only form there is.
+                if options.truth("image-manifest")? == Some(false) {
+                    return Err("image-manifest=false: the cache is always a manifest, never an index".to_owned());
+                }
+                let docker_types = options.truth("oci-mediatypes")? == Some(false);
+                Place::Registry { reference: options.need("ref", "the name of the cache")?, docker_types }
+            }
+            "local" => {
+                let dir = PathBuf::from(options.need("dest", "the directory of the cache")?);
+                options.truth("image-manifest")?;
+                options.truth("oci-mediatypes")?;
+                Place::Local { dir, tag: options.take("tag").unwrap_or_else(|| "latest".to_owned()) }
+            }
+            _ => return options.unknown_kind(),
+        };
+        let mode = match options.take("mode").as_deref() {
+            None | Some("min") => Mode::Min,
+            Some("max") if place == Place::Inline => {
+                return Err("mode=max: an inline cache holds the layers of the image and no others".to_owned());
+            }
+            Some("max") => Mode::Max,
+            Some(other) => return Err(format!("mode={other}: write min or max")),
+        };
+        if let Some(name) = options.take("compression") {
+            packing.compression = name.parse::<Compression>().map_err(|error| error.to_string())?;
+        }
+        if let Some(level) = options.take("compression-level") {
+            let level = level.parse().map_err(|_| format!("compression-level={level}: not a number"))?;
+            packing.compression = packing.compression.at_level(level);
+        }
+        packing.force = options.truth("force-compression")?.unwrap_or(false);
+        let ignore_error = options.truth("ignore-error")?.unwrap_or(true);
+        options.end()?;
+        Ok(Self { place, mode, packing, ignore_error })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_alone_is_a_registrys() {
+        let reference = |reference: &str| Place::Registry { reference: reference.into(), docker_types: false };
+        assert_eq!("user/app:cache".parse(), Ok(CacheFrom(reference("user/app:cache"))));
+        assert_eq!("type=registry,ref=user/app".parse(), Ok(CacheFrom(reference("user/app"))));
+        assert_eq!("user/app".parse::<CacheTo>().unwrap().place, reference("user/app"));
+    }
+
+    #[test]
+    fn options_are_those_of_buildx() {
+        let to: CacheTo =
+            "type=registry,ref=a/b,mode=max,image-manifest=true,oci-mediatypes=false,compression=zstd,compression-level=9,force-compression=true,ignore-error=false"
+                .parse()
+                .unwrap();
+        assert_eq!(to.place, Place::Registry { reference: "a/b".into(), docker_types: true });
+        assert_eq!((to.mode, to.packing.compression, to.packing.force), (Mode::Max, Compression::Zstd(9), true));
+        assert!(!to.ignore_error);
+        let local: CacheTo = "type=local,dest=x".parse().unwrap();
+        assert_eq!(local.place, Place::Local { dir: "x".into(), tag: "latest".into() });
+        assert!(local.mode == Mode::Min && local.ignore_error);
+        for bad in [
+            "type=registry",
+            "type=local",
+            "type=inline,mode=max",
+            "type=local,dest=x,mode=all",
+            "type=local,dest=x,what=1",
+            "type=azblob,name=x",
+            "type=zip",
+            "mode=max,ref=x",
+        ] {
+            assert!(bad.parse::<CacheTo>().is_err(), "{bad}");
+        }
+        assert!("type=inline".parse::<CacheFrom>().is_err() && "type=local,dest=x".parse::<CacheFrom>().is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! The build caches of elsewhere that a build reads and writes.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use lap_cache::digest::Digest;
+use lap_cache::registry::Client;
+use lap_cache::remote::{
+    Backend, Exports, INLINE_FIELD, Imports, LocalCache, Lost, Part, RegistryCache, Source, Target,
+};
+use lap_cache::store::Store;
+use lap_executor::worker::{Output, WorkerError};
+use lap_solver::drive::{Solution, SolveError};
+use lap_solver::event::{Event, Events};
+use lap_solver::graph::{Graph, Op, VertexId};
+use lap_solver::image::ImageConfig;
+use lap_solver::intent::ImageIntent;
+
+use super::{Job, Request};
+use crate::args::{CacheFrom, CacheTo, Place};
+use crate::command::App;
+
+/// The caches of one solve.
+pub(super) struct Caches {
+    pub(super) imports: Imports,
+    pub(super) exports: Option<Exports>,
+    events: Events,
+}
+
+impl Caches {
+    /// Those of all `jobs`; `images` are what the jobs make of `graph`, one a platform.
+    ///
+    /// # Errors
+    /// Where a name is none, or the user's logins cannot be read.
+    pub(super) fn new(
+        app: &App,
+        jobs: &[Job<'_>],
+        images: &[Vec<ImageIntent>],
+        graph: &Graph,
+        events: &Events,
+    ) -> anyhow::Result<Self> {
+        let store = app.store()?;
+        let mut opener = Opener { app, store, client: None };
+        let mut sources: Vec<Source> = Vec::new();
+        let mut targets: Vec<Target> = Vec::new();
+        let mut definitions = BTreeSet::new();
+        for (job, images) in jobs.iter().zip(images) {
+            let request = job.request;
+            let parts: Vec<Part> = images.iter().filter_map(|image| part(graph, image.root?)).collect();
+            definitions.extend(parts.iter().map(|part| part.definition));
+            for CacheFrom(place) in &request.cache_from {
+                let Some(backend) = opener.open(place, request)? else { continue };
+                if !sources.iter().any(|source| source.backend.label() == backend.label()) {
+                    sources.push(Source { backend, by_step: true });
+                }
+            }
+            for to in &request.cache_to {
+                let Some(backend) = opener.open(&to.place, request)? else { continue };
+                let same = |target: &&mut Target| target.backend.label() == backend.label() && target.mode == to.mode;
+                if let Some(target) = targets.iter_mut().find(same) {
+                    target.parts.extend(parts.clone());
+                    continue;
+                }
+                let &CacheTo { mode, packing, ignore_error, .. } = to;
+                targets.push(Target { backend, mode, packing, parts: parts.clone(), ignore_error });
+            }
+        }
+        let imports = Imports::new(store, sources, definitions.into_iter().collect(), events);
+        let inline = jobs.iter().any(|job| job.request.inline_cache());
+        let exports = (inline || !targets.is_empty()).then(|| Exports::new(store, targets, imports.clone()));
+        Ok(Self { imports, exports, events: events.clone() })
+    }
+
+    /// Whether a solve ended because a cache does not have what it named, and another one can do without.
+    pub(super) fn recovers(&self, error: &SolveError<WorkerError>) -> bool {
+        match error {
+            SolveError::Step { error: WorkerError::CacheLost(lost), .. } => self.imports.recover(lost),
+            _ => false,
+        }
+    }
+
+    /// What the solve tells, without failures that [`Self::recovers`] makes good.
+    pub(super) fn told(&self) -> Events {
+        let events = self.events.clone();
+        let lost = Lost::default().to_string();
+        Events::new(move |event| match event {
+            Event::Failed { message, .. } if message == lost => {}
+            event => events.send(event),
+        })
+    }
+
+    /// Makes the blobs that the exported layers of `solution` have, before an image is put together of them.
+    pub(super) async fn prepare(&self, solution: &Solution<Output>, images: &[Vec<ImageIntent>]) -> anyhow::Result<()> {
+        let Some(exports) = self.exports.clone().filter(|exports| !exports.is_empty()) else { return Ok(()) };
+        let roots = images.iter().flatten().filter_map(|image| solution.outputs.get(&image.root?)?.snapshot());
+        let layers: BTreeSet<Digest> = roots.flat_map(|snapshot| snapshot.diff_ids()).collect();
+        let layers: Vec<Digest> = layers.into_iter().collect();
+        let made = tokio::task::spawn_blocking(move || exports.prepare(&layers)).await?;
+        made.context("cannot make the blobs of the build cache")
+    }
+
+    /// Waits until everything is sent. What failed is told.
+    ///
+    /// # Errors
+    /// The first failure that the user does not want ignored.
+    pub(super) async fn finish(&self) -> anyhow::Result<()> {
+        let Some(exports) = &self.exports else { return Ok(()) };
+        let mut first = Ok(());
+        for failed in exports.finish().await {
+            if failed.ignore || first.is_err() {
+                let message = format!("cannot export to {}: {}", failed.label, failed.error.chain());
+                self.events.send(Event::Warning { vertex: None, message });
+            } else {
+                first = Err(failed.error).with_context(|| format!("cannot export to {}", failed.label));
+            }
+        }
+        first
+    }
+
+    /// Puts the inline cache into a config where the request wants one. That of the base image is not ours.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub(super) fn inline(
+        &self,
+        request: &Request,
+        graph: &Graph,
+        image: &ImageIntent,
+        config: &mut ImageConfig,
+        twins: &HashMap<Digest, Digest>,
+    ) -> anyhow::Result<()> {
+        config.other.remove(INLINE_FIELD);
+        let part = image.root.and_then(|root| part(graph, root));
+        if let (true, Some(exports), Some(part)) = (request.inline_cache(), &self.exports, part) {
+            let twin = |layer: &Digest| twins.get(layer).copied().unwrap_or(*layer);
+            let document = exports.inline(&part, twin, request.epoch.is_some())?;
+            config.other.insert(INLINE_FIELD.to_owned(), serde_json::to_value(document)?);
+        }
+        Ok(())
+    }
+}
+
+/// What is exported of the graph for a result.
+fn part(graph: &Graph, root: VertexId) -> Option<Part> {
+    let definition = |id: VertexId| graph.vertex(id).definition;
+    let steps = graph.reachable(&[root]).into_iter().map(definition).collect();
+    let (mut result, mut open) = (HashSet::new(), vec![root]);
+    while let Some(id) = open.pop() {
+        let vertex = graph.vertex(id);
+        if !result.insert(vertex.definition) {
+            continue;
+        }
+        let root = match &vertex.op {
+            Op::Exec(exec) => exec.root,
+            Op::File(file) => file.root,
+            Op::Merge => {
+                open.extend(&vertex.inputs);
+                None
+            }
+            Op::Source(_) => None,
+        };
+        open.extend(root.and_then(|root| vertex.inputs.get(root as usize)));
+    }
+    Some(Part { definition: definition(root), steps, result })
+}
+
+/// Opens caches; logins are read when the first one needs them.
+struct Opener<'a> {
+    app: &'a App,
+    store: &'a Store,
+    client: Option<Client>,
+}
+
+impl Opener<'_> {
+    /// Nothing for a place that is no backend.
+    fn open(&mut self, place: &Place, request: &Request) -> anyhow::Result<Option<Arc<dyn Backend>>> {
+        Ok(Some(match place {
+            Place::Inline => return Ok(None),
+            Place::Registry { reference, docker_types } => {
+                let reference = crate::image::reference(reference).context("the name of a build cache")?;
+                let client = self.client()?;
+                let (platforms, store) = (request.platforms.clone(), self.store.clone());
+                Arc::new(RegistryCache::new(client, reference, platforms, store, *docker_types))
+            }
+            Place::Local { dir, tag } => Arc::new(LocalCache::new(dir, tag)),
+        }))
+    }
+
+    fn client(&mut self) -> anyhow::Result<Client> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let client = Client::new(crate::registry::impatient(&self.app.settings)?);
+        self.client = Some(client.clone());
+        Ok(client)
+    }
+}

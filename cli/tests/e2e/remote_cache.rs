@@ -1,0 +1,370 @@
+//! `--cache-to` on one machine, `--cache-from` on another: two stores that share nothing but the cache.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::cache::steps;
+use crate::support::{Lap, Registry, Said, needs};
+
+const DOCKERFILE: &str = "\
+FROM busybox AS build
+COPY src /src
+RUN head -c 3000000 /dev/urandom > /big && cat /src/a > /made
+FROM busybox
+RUN date +%N > /random
+COPY --from=build /made /made
+RUN cat /made /late > /out 2>&1 || true
+CMD [\"cat\", \"/made\"]
+";
+
+/// The base image, with one time of its making: importing gives it another each time.
+fn base() -> &'static Path {
+    static BASE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let dir = BASE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        Lap::new().run(&["save", "-o", dir.path().join("base.tar").to_str().unwrap(), "busybox"]).ok();
+        dir
+    });
+    dir.path()
+}
+
+/// A machine with the base image, the sources, and nothing built.
+fn machine() -> Lap {
+    let lap = Lap::empty();
+    lap.run(&["load", "-i", base().join("base.tar").to_str().unwrap()]).ok();
+    lap.write("ctx/src/a", "a1\n");
+    lap
+}
+
+/// Builds and returns what it said with the digests of the image and its config.
+fn build(lap: &Lap, dockerfile: &str, flags: &[&str]) -> (Said, String) {
+    let said = lap.build_with("app", dockerfile, flags).ok();
+    let digest = lap.run(&["inspect", "app"]).ok().json()[0]["Descriptor"]["digest"].as_str().unwrap().to_owned();
+    let digests = format!("{}{digest}", said.out);
+    (said, digests)
+}
+
+fn ran(said: &Said) -> Vec<String> {
+    steps(said).0
+}
+
+/// Builds on one machine, then on another: nothing runs there, and the image is the same to the byte.
+fn travels(to: &[&str], from: &[&str]) -> (Lap, Lap) {
+    let (one, two) = (machine(), machine());
+    let (first, digests) = build(&one, DOCKERFILE, to);
+    assert_eq!(ran(&first).len(), 5, "{}", first.err);
+    let (second, same) = build(&two, DOCKERFILE, from);
+    assert_eq!(ran(&second), [""; 0], "{}", second.err);
+    assert!(!second.err.contains("WARN"), "{}", second.err);
+    assert_eq!(digests, same);
+    // The result is whole without the cache.
+    let random = |lap: &Lap| lap.sh("app", "cat /random /made /out");
+    assert_eq!(random(&one), random(&two));
+    (one, two)
+}
+
+#[test]
+fn a_directory_carries_results_from_one_machine_to_another() {
+    needs!(root);
+    let shared = tempfile::tempdir().unwrap();
+    let place = shared.path().display();
+    let (to, from) = (format!("type=local,dest={place}"), format!("type=local,src={place}"));
+    let (to_max, from_tagged) = (format!("{to},mode=max,tag=all"), format!("{from},tag=all"));
+    travels(&["--cache-to", &to], &["--cache-from", &from]);
+    travels(&["--cache-to", &to_max], &["--cache-from", &from_tagged]);
+}
+
+#[test]
+fn only_what_changed_runs_and_only_the_blobs_it_needs_are_fetched() {
+    needs!(root);
+    needs!("docker-registry");
+    let registry = Registry::start();
+    let name = format!("{}/team/cache:main", registry.address);
+    let to = format!("type=registry,ref={name},mode=max");
+    let (one, two) = travels(&["--cache-to", &to], &["--cache-from", &name]);
+    let fetched = |from: usize| {
+        let requests = registry.requests();
+        let blobs = requests[from..].iter().filter(|request| request.starts_with("GET") && request.contains("/blobs/"));
+        blobs.count()
+    };
+    assert_eq!(fetched(0), 3, "the layers of the result, not those of the stage: {:?}", registry.requests());
+
+    // A late step is another: it runs, on what the steps before it made.
+    let three = machine();
+    let before = registry.requests().len();
+    let (said, _) = build(&three, &DOCKERFILE.replace("/late", "/later"), &["--cache-from", &name]);
+    assert_eq!(ran(&said).len(), 1, "{}", said.err);
+    assert_eq!(fetched(before), 2, "{:?}", &registry.requests()[before..]);
+    assert_eq!(three.sh("app", "cat /random"), one.sh("app", "cat /random"));
+
+    // A source is another: its stage runs on, and what does not see it stays.
+    let four = machine();
+    four.write("ctx/src/a", "a2\n");
+    let (said, _) = build(&four, DOCKERFILE, &["--cache-from", &name]);
+    assert_eq!(ran(&said).len(), 4, "{}", said.err);
+    assert_eq!(four.sh("app", "cat /random"), one.sh("app", "cat /random"));
+
+    // What is in the own store asks nobody; what only the cache has is named by two documents.
+    let before = registry.requests().len();
+    let (said, _) = build(&one, DOCKERFILE, &["--cache-from", &name]);
+    assert_eq!(ran(&said), [""; 0], "{}", said.err);
+    assert_eq!(registry.requests().len(), before);
+    let (said, _) = build(&two, DOCKERFILE, &["--cache-from", &name]);
+    assert_eq!(ran(&said), [""; 0], "{}", said.err);
+    assert_eq!(registry.requests().len(), before + 2, "{:?}", &registry.requests()[before..]);
+}
+
+#[test]
+fn an_older_state_is_still_found_step_by_step() {
+    needs!(root);
+    needs!("docker-registry");
+    let registry = Registry::start();
+    let name = format!("{}/cache:main", registry.address);
+    let to = format!("type=registry,ref={name},mode=max");
+    let one = machine();
+    let (_, first) = build(&one, DOCKERFILE, &["--cache-to", &to]);
+    one.write("ctx/src/a", "a2\n");
+    build(&one, DOCKERFILE, &["--cache-to", &to]);
+    let two = machine();
+    let (said, same) = build(&two, DOCKERFILE, &["--cache-from", &name]);
+    assert_eq!(ran(&said), [""; 0], "{}", said.err);
+    assert_eq!(first, same);
+}
+
+#[test]
+fn mode_min_holds_the_layers_of_the_result_and_knows_the_rest() {
+    needs!(root);
+    needs!("docker-registry");
+    let registry = Registry::start();
+    let name = format!("{}/cache:min", registry.address);
+    let (one, _) = travels(&["--cache-to", &format!("type=registry,ref={name}")], &["--cache-from", &name]);
+    let size = |lap: &Lap| lap.sh("app", "cat /made /random");
+
+    // The layers of the stage are nowhere: where they are needed, they are made again.
+    let three = machine();
+    three.write("ctx/src/b", "new\n");
+    let (said, _) =
+        build(&three, &DOCKERFILE.replace("cat /src/a > /made", "cat /src/a >> /made"), &["--cache-from", &name]);
+    assert!(ran(&said).iter().any(|step| step.contains("COPY src")), "{}", said.err);
+    assert!(!said.err.contains("ERROR") && !said.err.contains("WARN"), "{}", said.err);
+    assert_eq!(size(&three), size(&one));
+}
+
+#[test]
+fn an_image_carries_its_own_cache() {
+    needs!(root);
+    needs!("docker-registry");
+    let registry = Registry::start();
+    for (tag, flag) in [("one", ["--build-arg", "BUILDKIT_INLINE_CACHE=1"]), ("two", ["--cache-to", "type=inline"])] {
+        let name = format!("{}/app:{tag}", registry.address);
+        let (one, two) = (machine(), machine());
+        one.build_with(&name, DOCKERFILE, &[flag[0], flag[1], "--push"]).ok();
+        let said = two.build_with("app", DOCKERFILE, &[flag[0], flag[1], "--cache-from", &name]).ok();
+        assert_eq!(ran(&said), [""; 0], "{}", said.err);
+        assert_eq!(two.run(&["inspect", "app"]).json()[0]["Id"], one.run(&["inspect", &name]).json()[0]["Id"]);
+
+        // It is the image's own: one that is built on it begins anew.
+        two.build("child", "FROM app\nRUN true\n").ok();
+        two.run(&["save", "-o", "child.tar", "child"]).ok();
+        let tar = std::fs::read(two.path("child.tar")).unwrap();
+        assert!(!String::from_utf8_lossy(&tar).contains("dev.lapstrake.cache"));
+    }
+}
+
+#[test]
+fn reproducible_images_are_the_same_out_of_a_cache() {
+    needs!(root);
+    needs!("docker-registry");
+    let registry = Registry::start();
+    let name = format!("{}/cache:r", registry.address);
+    let to = format!("type=registry,ref={name},mode=max");
+    let epoch = ["--reproducible", "--build-arg", "SOURCE_DATE_EPOCH=1700000000"];
+    let with = |more: [&'static str; 3], flag: [&str; 2]| {
+        [more.to_vec(), flag.map(str::to_owned).iter().map(|s| s.clone().leak() as &str).collect()].concat()
+    };
+    let (one, two) = (machine(), machine());
+    let (_, first) = build(&one, DOCKERFILE, &with(epoch, ["--cache-to", &to]));
+    let (said, second) = build(&two, DOCKERFILE, &with(epoch, ["--cache-from", &name]));
+    assert_eq!(ran(&said), [""; 0], "{}", said.err);
+    assert_eq!(first, second);
+}
+
+#[test]
+fn nothing_secret_is_in_a_cache() {
+    needs!(root);
+    let shared = tempfile::tempdir().unwrap();
+    let lap = machine();
+    let secret = lap.write("token", "s3cr3t-of-a-file");
+    let dockerfile = "FROM busybox\nARG TOKEN\nENV ALSO=s3cr3t-of-the-env\n\
+        RUN --mount=type=secret,id=token cat /run/secrets/token | wc -c > /n; echo s3cr3t-of-the-command > /dev/null\n";
+    let secret = format!("id=token,src={}", secret.display());
+    let to = format!("type=local,dest={},mode=max,compression=uncompressed", shared.path().display());
+    let flags = ["--cache-to", &to, "--secret", &secret, "--build-arg", "TOKEN=s3cr3t-of-an-argument"];
+    lap.build_with("app", dockerfile, &flags).ok();
+    let mut files = 0;
+    let mut directories = vec![shared.path().to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                files += 1;
+                let text = std::fs::read(&path).unwrap();
+                assert!(!String::from_utf8_lossy(&text).contains("s3cr3t"), "{}", path.display());
+            }
+        }
+    }
+    assert!(files >= 4, "{files}");
+}
+
+/// Listens and does with each connection as told; ends with the test.
+fn server(act: impl Fn(std::net::TcpStream) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let act = std::sync::Arc::new(act);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let act = std::sync::Arc::clone(&act);
+            std::thread::spawn(move || act(stream));
+        }
+    });
+    address
+}
+
+#[test]
+fn a_broken_cache_is_told_once_and_fails_no_build() {
+    needs!(root);
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let silent = server(|mut stream| {
+        // Reads whatever comes and never answers.
+        let mut buffer = [0; 1024];
+        while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    });
+    let failing = server(|mut stream| {
+        let mut buffer = [0; 4096];
+        while stream.read(&mut buffer).is_ok_and(|count| count > 0) {
+            drop(stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n"));
+        }
+    });
+    for address in [closed, silent, failing] {
+        let (from, to) = (format!("{address}/cache:x"), format!("type=registry,ref={address}/cache:x,mode=max"));
+        let (said, _) = build(&machine(), DOCKERFILE, &["--cache-from", &from, "--cache-to", &to]);
+        assert_eq!(ran(&said).len(), 5, "{}", said.err);
+        assert_eq!(said.err.matches("is not used any more").count(), 1, "{}", said.err);
+        assert_eq!(said.err.matches("cannot export").count(), 1, "{}", said.err);
+    }
+    let nowhere = machine();
+    let strict = "type=local,dest=/proc/none,ignore-error=false";
+    let said = nowhere.build_with("app", "FROM busybox\nRUN true > /x\n", &["--cache-to", strict]).code(1);
+    assert!(said.err.contains("cannot export to local cache /proc/none"), "{}", said.err);
+    assert_eq!(nowhere.sh("app", "ls /x"), "/x\n", "the image is there all the same");
+}
+
+#[test]
+fn what_a_cache_has_lost_or_falsified_is_made_again() {
+    needs!(root);
+    let shared = tempfile::tempdir().unwrap();
+    let place = shared.path().display();
+    let (to, from) = (format!("type=local,dest={place},mode=max"), format!("type=local,src={place}"));
+    let one = machine();
+    build(&one, DOCKERFILE, &["--cache-to", &to]);
+    let blobs = || std::fs::read_dir(shared.path().join("blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
+    let documents = shared.path().join("lapstrake-cache-1/latest");
+
+    // Other bytes of the same length.
+    for blob in blobs() {
+        let mut bytes = std::fs::read(&blob).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&blob, bytes).unwrap();
+    }
+    let two = machine();
+    let (said, _) = build(&two, DOCKERFILE, &["--cache-from", &from]);
+    assert_eq!(said.err.matches("is not used any more").count(), 1, "{}", said.err);
+    assert_eq!(two.sh("app", "cat /made"), "a1\n");
+    assert!(!said.err.contains("ERROR"), "{}", said.err);
+
+    // A layer that is sound in itself but not the one that keys are derived from.
+    build(&one, DOCKERFILE, &["--no-cache", "--cache-to", &to]);
+    let lie = |path: &Path| {
+        let mut document: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        for entry in document["entries"].as_array_mut().unwrap() {
+            entry["layer"]["identity"] = "00".repeat(32).into();
+        }
+        std::fs::write(path, document.to_string()).unwrap();
+    };
+    for directory in ["definitions", "steps", ""] {
+        for entry in std::fs::read_dir(documents.join(directory)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                lie(&path);
+            }
+        }
+    }
+    let three = machine();
+    let (said, _) = build(&three, DOCKERFILE, &["--cache-from", &from]);
+    assert_eq!(three.sh("app", "cat /made"), "a1\n", "{}", said.err);
+    let (said, _) = build(&three, DOCKERFILE, &[]);
+    assert_eq!(ran(&said), [""; 0], "what was made here is in the own store: {}", said.err);
+
+    for blob in blobs() {
+        std::fs::remove_file(blob).unwrap();
+    }
+    let four = machine();
+    let (_, _) = build(&four, DOCKERFILE, &["--cache-from", &from]);
+    assert_eq!(four.sh("app", "cat /made"), "a1\n");
+}
+
+#[test]
+fn builds_that_export_at_once_do_not_disturb_each_other() {
+    needs!(root);
+    let shared = tempfile::tempdir().unwrap();
+    let place = shared.path().display();
+    let (to, from) = (format!("type=local,dest={place},mode=max"), format!("type=local,src={place}"));
+    let file = |n: usize| format!("FROM busybox\nRUN echo shared > /s\nRUN echo {n} > /n\n");
+    let machines: Vec<Lap> = (0..4).map(|_| machine()).collect();
+    std::thread::scope(|scope| {
+        for (n, lap) in machines.iter().enumerate() {
+            let to = &to;
+            scope.spawn(move || build(lap, &file(n), &["--cache-to", to]));
+        }
+    });
+    let two = machine();
+    for n in 0..4 {
+        let (said, _) = build(&two, &file(n), &["--cache-from", &from]);
+        assert_eq!(ran(&said), [""; 0], "{}", said.err);
+        assert_eq!(two.sh("app", "cat /s /n"), format!("shared\n{n}\n"));
+    }
+}
+
+#[test]
+fn bake_targets_have_caches_of_their_own() {
+    needs!(root);
+    let shared = tempfile::tempdir().unwrap();
+    let target = |lap: &Lap, attribute: &str, field: &str| {
+        let target = |name: &str| {
+            format!(
+                "target \"{name}\" {{\n context = \"ctx\"\n tags = [\"{name}\"]\n args = {{ V = \"{name}\" }}\n {attribute} = [\"type=local,{field}={}/{name}\"]\n}}\n",
+                shared.path().display()
+            )
+        };
+        lap.write(
+            "docker-bake.hcl",
+            format!("group \"default\" {{ targets = [\"a\", \"b\"] }}\n{}{}", target("a"), target("b")),
+        );
+        lap.write("ctx/Dockerfile", "FROM busybox\nRUN echo both > /both\nARG V\nRUN echo $V > /v\n");
+    };
+    let (one, two) = (Lap::new(), Lap::new());
+    target(&one, "cache-to", "dest");
+    one.run(&["bake", "--progress", "plain"]).ok();
+    target(&two, "cache-from", "src");
+    let said = two.run(&["bake", "--progress", "plain"]).ok();
+    assert_eq!(ran(&said), [""; 0], "{}", said.err);
+    assert_eq!(two.sh("b", "cat /both /v"), "both\nb\n");
+}
