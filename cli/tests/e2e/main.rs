@@ -12,6 +12,7 @@ mod cache;
 mod calls;
 mod containers;
 mod contexts;
+mod dockerfiles;
 mod errors;
 mod export;
 mod flags;

@@ -1,0 +1,2 @@
+s/aft/stern/
+p

@@ -1,0 +1,9 @@
+import tide
+
+
+def main():
+    print("tide:", tide.state())
+
+
+if __name__ == "__main__":
+    main()
