@@ -1,7 +1,7 @@
 //! The standard functions of bake files: a table by name, one file a family.
 //!
-//! The names and meanings are those of go-cty's standard library as buildx offers it. `bcrypt` and `rsadecrypt` are
-//! left out: secrets have no place in a bake file. `try`, `can` and `convert` look at their arguments before these are
+//! The names and meanings are those of go-cty's standard library as buildx offers it, and of buildx's own. `bcrypt` and
+//! `rsadecrypt` are left out: secrets have no place in a bake file. `try`, `can` and `convert` look at their arguments before these are
 //! evaluated, so the evaluator has them.
 
 mod collections;
@@ -9,6 +9,7 @@ mod encoding;
 mod format;
 mod network;
 mod numbers;
+mod semver;
 mod strings;
 mod time;
 

@@ -2,7 +2,7 @@
 
 use regex::{Captures, Regex};
 
-use super::{Function, at_least, between, exactly};
+use super::{Function, at_least, between, exactly, semver};
 use crate::bake::source::Fault;
 use crate::bake::value::{Value, count};
 
@@ -70,6 +70,22 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let (text, regex, with) = (a[0].to_text()?, regex(&a[1])?, a[2].to_text()?);
         Ok(regex.replace_all(&text, with.as_str()).into_owned().into())
     }),
+    exactly("homedir", 0, |_| {
+        let home = crate::settings::variable("HOME").ok_or_else(|| Fault::new("HOME is not set"))?;
+        Ok(home.into())
+    }),
+    exactly("bytesslice", 3, |a| {
+        let text = a[0].to_text()?;
+        let (start, length) = (usize::try_from(a[1].to_integer()?), usize::try_from(a[2].to_integer()?));
+        let (Ok(start), Ok(length)) = (start, length) else {
+            return Err(Fault::new("offset and length must not be negative"));
+        };
+        let part = text.get(start..start.saturating_add(length));
+        let part =
+            part.ok_or_else(|| Fault::new("offset and length lie outside of the text, or within a character"))?;
+        Ok(part.into())
+    }),
+    exactly("semvercmp", 2, |a| semver::matches(&a[0].to_text()?, &a[1].to_text()?).map(Value::Bool)),
     exactly("byteslen", 1, |a| Ok(count(a[0].to_text()?.len()))),
     between("coalesce", 1, usize::MAX, |a| {
         let found = a.iter().find(|value| !value.is_null());

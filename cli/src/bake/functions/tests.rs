@@ -26,6 +26,17 @@ const TABLE: &[(&str, &str)] = &[
     ("base64decode(\"aGk=\")", "\"hi\""),
     ("base64encode(\"hello\")", "\"aGVsbG8=\""),
     ("basename(\"/a/b.txt\")", "\"b.txt\""),
+    ("strlen(homedir()) > 0", "true"),
+    ("bytesslice(\"abcd\", 1, 2)", "\"bc\""),
+    ("semvercmp(\"1.4.2\", \"^1.2\")", "true"),
+    (
+        "rfc3339parse(\"2027-01-01T01:02:03+01:00\")",
+        "{\"day\":1,\"hour\":1,\"iso_week\":53,\"iso_year\":2026,\"minute\":2,\"month\":1,\"month_name\":\"January\",\"second\":3,\"unix\":1798761723,\"weekday\":5,\"weekday_name\":\"Friday\",\"year\":2027,\"year_day\":1}",
+    ),
+    (
+        "[for key in [\"rfc3339\", \"iso_week\", \"year_day\"] : unixtimestampparse(1700000000)[key]]",
+        "[\"2023-11-14T22:13:20Z\",46,318]",
+    ),
     ("byteslen(\"ä\")", "2"),
     ("can(nothing)", "false"),
     ("ceil(1.2)", "2"),

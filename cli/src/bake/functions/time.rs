@@ -19,11 +19,58 @@ pub(super) const FUNCTIONS: &[Function] = &[
         time.seconds = time.seconds.saturating_add(added);
         Ok(time.rfc3339().into())
     }),
+    exactly("unixtimestampparse", 1, |a| {
+        let seconds = a[0].to_integer()?;
+        let time = Time { seconds, offset: 0 };
+        if !(0..10_000).contains(&time.civil().year) {
+            return Err(Fault::new(format!("{seconds} is out of range")));
+        }
+        Ok(parts(time, ("rfc3339", time.rfc3339().into())))
+    }),
+    exactly("rfc3339parse", 1, |a| {
+        let text = a[0].to_text()?;
+        let time = Time::parse(&text).ok_or_else(|| not_a_time(&text))?;
+        Ok(parts(time, ("unix", number(time.seconds))))
+    }),
     exactly("formatdate", 2, |a| {
         let (form, text) = (a[0].to_text()?, a[1].to_text()?);
         format(&form, Time::parse(&text).ok_or_else(|| not_a_time(&text))?)
     }),
 ];
+
+/// The parts of a time as an object, with one more.
+fn parts(time: Time, more: (&str, Value)) -> Value {
+    let Civil { year, month, day, hour, minute, second, weekday } = time.civil();
+    let days = days_from_civil(year, month, day);
+    // A week belongs to the year of its Thursday.
+    let thursday = days - (weekday + 6) % 7 + 3;
+    let (iso_year, ..) = civil_from_days(thursday);
+    let fields = [
+        ("year", number(year)),
+        ("year_day", number(days - days_from_civil(year, 1, 1) + 1)),
+        ("day", number(day)),
+        ("month", number(month)),
+        ("month_name", name(&MONTHS, month - 1).into()),
+        ("weekday", number(weekday)),
+        ("weekday_name", name(&DAYS, weekday).into()),
+        ("hour", number(hour)),
+        ("minute", number(minute)),
+        ("second", number(second)),
+        ("iso_year", number(iso_year)),
+        ("iso_week", number((thursday - days_from_civil(iso_year, 1, 1)) / 7 + 1)),
+        more,
+    ];
+    Value::Map(fields.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "times are small")]
+const fn number(value: i64) -> Value {
+    Value::Number(value as f64)
+}
+
+fn name(names: &[&'static str], at: i64) -> &'static str {
+    names[usize::try_from(at).unwrap_or_default() % names.len()]
+}
 
 fn not_a_time(text: &str) -> Fault {
     Fault::new(format!("{text:?} is no time, such as 2006-01-02T15:04:05Z"))
@@ -181,7 +228,6 @@ const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday",
 /// Letters that repeat stand for a part of the time; text in quotes and other characters for themselves.
 fn format(form: &str, time: Time) -> Result<Value, Fault> {
     let Civil { year, month, day, hour, minute, second, weekday } = time.civil();
-    let name = |names: &[&'static str], at: i64| names[usize::try_from(at).unwrap_or_default() % names.len()];
     let half = if hour % 12 == 0 { 12 } else { hour % 12 };
     let mut out = String::new();
     let mut rest = form;
