@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use annotation::{Annotation, Level};
 pub(crate) use attest::Attestations;
-pub(crate) use bake::Bake;
+pub(crate) use bake::{Bake, Listed, Listing};
 pub(crate) use build::{Build, Check, FindingsForm};
 pub(crate) use cache::{CacheFrom, CacheTo, Place};
 pub(crate) use container::{ContainerCommand, Exec, Kill, Logs, Ps, Remove, Run, Stop};

@@ -278,6 +278,23 @@ pub(crate) enum Call {
     Targets { json: bool },
 }
 
+impl Call {
+    /// Whether the answer is JSON.
+    pub(crate) const fn is_json(self) -> bool {
+        let (Self::Check { json } | Self::Outline { json } | Self::Targets { json }) = self;
+        json
+    }
+
+    /// As it is typed.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Check { .. } => "check",
+            Self::Outline { .. } => "outline",
+            Self::Targets { .. } => "targets",
+        }
+    }
+}
+
 /// `build`, or what is asked instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Called(pub(crate) Option<Call>);

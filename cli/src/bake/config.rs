@@ -240,6 +240,18 @@ impl Config {
                 resolved.linked.insert(other.to_owned());
             }
             self.link(other, overrides, resolved, path)?;
+            let platforms = |name: &str| {
+                let all = resolved.target.get(name).and_then(|target| target.platforms.clone());
+                all.filter(|all| all.len() > 1)
+            };
+            if let (Some(own), Some(theirs)) = (platforms(name), platforms(other))
+                && own.iter().any(|platform| !theirs.contains(platform))
+            {
+                let (own, theirs) = (own.join(", "), theirs.join(", "));
+                return Err(Fault::new(format!(
+                    "target {name} is for {own}: {other}, which it uses, for {theirs} only"
+                )));
+            }
             let inherited = resolved.target.get(other).and_then(|target| target.entitlements.clone());
             if let (Some(inherited), Some(target)) = (inherited, resolved.target.get_mut(name)) {
                 let own = target.entitlements.get_or_insert_default();

@@ -24,8 +24,7 @@ use std::collections::BTreeMap;
 pub(crate) use config::{Config, Resolved};
 use definitions::Definitions;
 pub(crate) use model::{Entry, Target, entry_text};
-use source::Fault;
-pub(crate) use source::Source;
+pub(crate) use source::{Fault, Source};
 pub(crate) use world::Listed;
 use world::World;
 
@@ -41,6 +40,14 @@ pub(crate) const DEFAULT_FILES: [&str; 8] = [
     "docker-bake.override.hcl",
 ];
 
+/// What is asked of the world while files are evaluated.
+pub(crate) struct Outside<'a> {
+    /// A variable of the process.
+    pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
+    /// The text of a file beside the definitions, none where there is none; compose files lead to others.
+    pub(crate) read: &'a dyn Fn(&str) -> Result<Option<String>, Fault>,
+}
+
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -51,13 +58,13 @@ enum Format {
 
 /// Reads and evaluates files.
 ///
-/// `environment` yields the variables of the process, `builtin` those that bake has of its own.
+/// `builtin` are the variables that bake has of its own.
 ///
 /// # Errors
 /// The first thing that is wrong, with its place.
 pub(crate) fn load(
     files: &[Source],
-    environment: &dyn Fn(&str) -> Option<String>,
+    outside: &Outside<'_>,
     builtin: BTreeMap<String, String>,
 ) -> Result<Config, Fault> {
     let (mut definitions, mut composes) = (Definitions::default(), Vec::new());
@@ -68,8 +75,8 @@ pub(crate) fn load(
             Format::Compose => composes.push(file.clone()),
         }
     }
-    let services = compose::services(&composes, environment)?;
-    let world = World::new(&definitions, environment, builtin);
+    let services = compose::services(&composes, outside)?;
+    let world = World::new(&definitions, outside.environment, builtin);
     Config::new(services, &definitions, &world)
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::Outside;
 use super::{Config, Fault, Source, load};
 
 fn directory(name: &str) -> PathBuf {
@@ -15,12 +16,20 @@ fn sources(files: &[(&str, &str)]) -> Vec<Source> {
     files.iter().map(|(name, text)| Source::new(name, text)).collect()
 }
 
+/// Files whose names begin so are there and not named with `-f`.
+const BESIDE: [&str; 3] = [".env", "other/", "env/"];
+
 fn config(files: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<Config, Fault> {
     let environment: BTreeMap<String, String> =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let builtin = [("BAKE_CMD_CONTEXT", "cwd://"), ("BAKE_LOCAL_PLATFORM", "linux/amd64")];
     let builtin = builtin.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    load(&sources(files), &|name| environment.get(name).cloned(), builtin)
+    // What is not read itself lies beside it.
+    let read = |path: &str| Ok(files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned()));
+    let outside = Outside { environment: &|name| environment.get(name).cloned(), read: &read };
+    let read: Vec<(&str, &str)> =
+        files.iter().filter(|(name, _)| !BESIDE.iter().any(|dir| name.starts_with(dir))).copied().collect();
+    load(&sources(&read), &outside, builtin)
 }
 
 fn print(files: &[(&str, &str)], environment: &[(&str, &str)], set: &[&str]) -> Result<serde_json::Value, String> {
@@ -176,4 +185,158 @@ fn names_are_patterns_too() {
     };
     assert_eq!(names("a-*").unwrap(), ["a-1", "a-2"]);
     assert!(names("c-*").unwrap_err().contains("there is no target"));
+}
+
+#[test]
+fn compose_files_extend_and_include_others() {
+    let main = "include:\n  - other/included.yaml\n  - path: [other/sub/project.yaml]\n    env_file: env/project.env\n\
+                services:\n  app:\n    extends: { file: other/base.yaml, service: base }\n    build:\n      args: { B: 2 }\n      \
+                tags: [two]\n  plain:\n    extends: app\n    build: ./plain\n";
+    let base = "services:\n  root:\n    build:\n      context: .\n      labels: [from=root]\n\
+                \x20 base:\n    extends: root\n    image: ${NAME:-base}\n    build:\n      context: ctx\n      \
+                args: [A=1, B=1]\n      tags: [one]\n      additional_contexts:\n        files: ../files\n        web: https://example.com/x.git\n";
+    let included = "services:\n  tool:\n    build:\n      context: ./tool\n      secrets: [token]\n\
+                    secrets:\n  token:\n    file: token.txt\n";
+    let project = "services:\n  sub:\n    build:\n      dockerfile_inline: FROM ${IMAGE} AS ${KIND}\n";
+    let files = [
+        ("compose.yaml", main),
+        ("other/base.yaml", base),
+        ("other/included.yaml", included),
+        ("other/sub/project.yaml", project),
+        ("other/sub/.env", "KIND=of-directory\nIMAGE=not-this\n"),
+        ("env/project.env", "IMAGE=of-file\n"),
+    ];
+    let target = |name: &str| print(&files, &[("NAME", "named")], &[]).unwrap()["target"][name].clone();
+    let app = target("app");
+    assert_eq!(app["context"], "other/ctx");
+    assert_eq!(app["args"], serde_json::json!({"A": "1", "B": "2"}));
+    assert_eq!(app["tags"], serde_json::json!(["one", "two"]));
+    assert_eq!(app["labels"], serde_json::json!({"from": "root"}));
+    assert_eq!(app["contexts"], serde_json::json!({"files": "other/../files", "web": "https://example.com/x.git"}));
+    assert_eq!(target("plain")["context"], "./plain");
+    let tool = target("tool");
+    assert_eq!(tool["context"], "other/tool");
+    assert_eq!(tool["secret"], serde_json::json!([{"id": "token", "src": "other/token.txt"}]));
+    let sub = target("sub");
+    assert_eq!(
+        (&sub["dockerfile-inline"], &sub["context"]),
+        (&"FROM of-file AS of-directory".into(), &"other/sub".into())
+    );
+    let circle = "services:\n  a:\n    extends: { file: other/circle.yaml, service: b }\n    build: .\n";
+    let other = "services:\n  b:\n    extends: { file: circle.yaml, service: b }\n    build: .\n";
+    for (main, said) in [
+        (circle, "extend each other in a circle"),
+        ("include: [other/none.yaml]\nservices: {}\n", "there is no file other/none.yaml"),
+        (
+            "include: [other/included.yaml]\nservices:\n  tool: { build: . }\n",
+            "tool of services is defined here and in",
+        ),
+        ("services:\n  a: { extends: { file: other/base.yaml, service: c }, build: . }\n", "there is no service \"c\""),
+    ] {
+        let files = [
+            ("compose.yaml", main),
+            ("other/base.yaml", base),
+            ("other/included.yaml", included),
+            ("other/circle.yaml", other),
+        ];
+        let fault = print(&files, &[], &[]).unwrap_err();
+        assert!(fault.contains(said), "{fault}");
+    }
+}
+
+#[test]
+fn compose_files_see_the_environment_of_files() {
+    let compose = "services:\n  app:\n    image: app:${TAG}\n    environment:\n      - OWN=service\n      - TAG\n    env_file:\n      \
+                   - env/app.env\n      - { path: env/none.env, required: false }\n    build:\n      args: [OWN, FILE, TAG, NONE, SET]\n";
+    let files = [
+        ("compose.yaml", compose),
+        (".env", "TAG=dotenv\nSET=dotenv\n"),
+        ("env/app.env", "FILE=${TAG}-file\nOWN=file\n"),
+    ];
+    let target = |environment: &[(&str, &str)]| print(&files, environment, &[]).unwrap()["target"]["app"].clone();
+    let app = target(&[]);
+    assert_eq!(app["tags"], serde_json::json!(["app:dotenv"]));
+    let args = serde_json::json!({"OWN": "service", "FILE": "dotenv-file", "TAG": "dotenv", "SET": "dotenv"});
+    assert_eq!(app["args"], args);
+    assert_eq!(target(&[("TAG", "process")])["tags"], serde_json::json!(["app:process"]));
+    // HCL knows nothing of it.
+    let fault =
+        print(&[("x.hcl", "target \"default\" { tags = [TAG] }\n"), (".env", "TAG=x\n")], &[], &[]).unwrap_err();
+    assert!(fault.contains("\"TAG\" is not defined"), "{fault}");
+}
+
+#[test]
+fn later_compose_files_merge_by_name() {
+    let first = "services:\n  app:\n    image: app\n    build: ./app\n";
+    let second = "services:\n  app:\n    build:\n      args: [A=1, B=1]\n      platforms: [linux/amd64]\n";
+    let third = "services:\n  app:\n    build:\n      args: { B: 2 }\n      platforms: [linux/amd64, linux/arm64]\n      \
+                 target: x\n  more:\n    build: { context: more, network: host, no_cache: true, pull: true }\n";
+    let files = [("compose.yaml", first), ("compose.override.yaml", second), ("third.yml", third)];
+    let printed = print(&files, &[], &[]).unwrap();
+    let app = &printed["target"]["app"];
+    assert_eq!((&app["context"], &app["target"]), (&"./app".into(), &"x".into()));
+    assert_eq!(app["args"], serde_json::json!({"A": "1", "B": "2"}));
+    assert_eq!(app["platforms"], serde_json::json!(["linux/amd64", "linux/arm64"]));
+    let more = &printed["target"]["more"];
+    assert_eq!((&more["no-cache"], &more["pull"], &more["network"]), (&true.into(), &true.into(), &"host".into()));
+    assert_eq!(more["entitlements"], serde_json::json!(["network.host"]));
+}
+
+#[test]
+fn targets_that_are_used_have_the_platforms_for_it() {
+    let text = |own: &str, base: &str| {
+        format!(
+            "target \"default\" {{\n platforms = [{own}]\n contexts = {{ base = \"target:base\" }}\n}}\n\
+             target \"base\" {{ platforms = [{base}] }}\n"
+        )
+    };
+    let said = |own, base| print(&[("x.hcl", &text(own, base))], &[], &[]).err();
+    let (a, b) = ("\"linux/amd64\"", "\"linux/amd64\", \"linux/arm64\"");
+    assert_eq!((said(a, b), said(b, a), said(b, b)), (None, None, None));
+    let more = "\"linux/amd64\", \"linux/s390x\"";
+    assert!(said(more, b).unwrap().contains("base, which it uses, for linux/amd64, linux/arm64 only"));
+}
+
+#[test]
+fn every_key_can_be_set() {
+    let text = "target \"app\" {\n secret = [\"id=a,src=a\"]\n cache-from = [\"one\"]\n output = [\"out\"]\n ssh = [\"default\"]\n\
+                attest = [\"type=sbom\"]\n ulimits = [\"nofile=1:2\"]\n annotations = [\"a=b\"]\n}\n";
+    let config = config(&[("x.hcl", text)], &[]).unwrap();
+    let set = |set: &[&str]| {
+        let set: Vec<String> = set.iter().map(|&text| text.to_owned()).collect();
+        serde_json::to_value(config.resolve(&["app".to_owned()], &set).unwrap()).unwrap()["target"]["app"].clone()
+    };
+    for (what, key, value) in [
+        ("context=x", "context", serde_json::json!("x")),
+        ("contexts.a=b", "contexts", serde_json::json!({"a": "b"})),
+        ("dockerfile=D", "dockerfile", serde_json::json!("D")),
+        ("labels.a=b", "labels", serde_json::json!({"a": "b"})),
+        ("target=t", "target", serde_json::json!("t")),
+        ("call=check", "call", serde_json::json!("check")),
+        ("network=none", "network", serde_json::json!("none")),
+        ("pull=true", "pull", serde_json::json!(true)),
+        ("shm-size=1m", "shm-size", serde_json::json!("1m")),
+        ("extra-hosts.a=1.2.3.4", "extra-hosts", serde_json::json!({"a": "1.2.3.4"})),
+        ("ulimits=nproc=3", "ulimits", serde_json::json!(["nproc=3"])),
+        ("ulimits+=nproc=3", "ulimits", serde_json::json!(["nofile=1:2", "nproc=3"])),
+        ("no-cache-filter=a", "no-cache-filter", serde_json::json!(["a"])),
+        ("platform+=linux/arm64", "platforms", serde_json::json!(["linux/arm64"])),
+        ("secrets=id=b,env=B", "secret", serde_json::json!([{"id": "b", "env": "B"}])),
+        ("secrets+=id=b,env=B", "secret", serde_json::json!([{"id": "a", "src": "a"}, {"id": "b", "env": "B"}])),
+        ("ssh+=k=/key", "ssh", serde_json::json!([{"id": "default"}, {"id": "k", "paths": ["/key"]}])),
+        ("cache-to=type=inline", "cache-to", serde_json::json!([{"type": "inline"}])),
+        ("cache-from=", "cache-from", serde_json::Value::Null),
+        ("output=", "output", serde_json::Value::Null),
+        (
+            "output+=type=tar,dest=x",
+            "output",
+            serde_json::json!([{"type": "local", "dest": "out"}, {"type": "tar", "dest": "x"}]),
+        ),
+        ("attest=type=sbom,disabled=true", "attest", serde_json::json!([{"type": "sbom", "disabled": true}])),
+        ("annotations=c=d", "annotations", serde_json::json!(["a=b", "c=d"])),
+        ("entitlements=network.host", "entitlements", serde_json::json!(["network.host"])),
+        ("load=true", "output", serde_json::json!([{"type": "local", "dest": "out"}])),
+    ] {
+        assert_eq!(set(&[&format!("*.{what}")])[key], value, "{what}");
+    }
 }

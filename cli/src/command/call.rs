@@ -1,6 +1,7 @@
 //! `lap check` and `lap build --call`: questions about a Dockerfile that need no build.
 
 use lap_frontend::outline::Outline;
+use lap_frontend::source::Source;
 use lap_frontend::{Diagnostic, Target};
 use serde_json::{Value, json};
 
@@ -20,32 +21,52 @@ pub(super) fn run(app: &App, args: &Check) -> anyhow::Result<i32> {
 /// Answers a `--call` other than `build`.
 pub(super) fn answer(app: &App, mut request: Request, call: &Call) -> anyhow::Result<i32> {
     match call {
-        Call::Check { json } => check(app, request, if *json { FindingsForm::Json } else { FindingsForm::Text }),
-        Call::Outline { json } => {
+        call if call.is_json() => {
+            let (said, code) = json(app, request, call)?;
+            outln!("{said:#}")?;
+            Ok(code)
+        }
+        Call::Check { .. } => check(app, request, FindingsForm::Text),
+        Call::Outline { .. } => {
             request.options.all_stages = false;
-            let outline = pipeline::analyse(app, &request)?.outline;
-            if *json {
-                outln!("{:#}", outline_json(&outline, &request))?;
-            } else {
-                out!("{}", outline_text(&outline))?;
-            }
+            out!("{}", outline_text(&pipeline::analyse(app, &request)?.outline))?;
             Ok(0)
         }
-        Call::Targets { json } => {
-            let targets = pipeline::targets(app, &request)?;
-            if *json {
-                outln!("{:#}", targets_json(&targets, &request))?;
-            } else {
-                out!("{}", targets_text(&targets))?;
-            }
+        Call::Targets { .. } => {
+            out!("{}", targets_text(&pipeline::targets(app, &request)?))?;
             Ok(0)
         }
     }
 }
 
-fn check(app: &App, mut request: Request, form: FindingsForm) -> anyhow::Result<i32> {
+/// The answer as JSON, and the exit code that goes with it.
+pub(super) fn json(app: &App, mut request: Request, call: &Call) -> anyhow::Result<(Value, i32)> {
+    match call {
+        Call::Check { .. } => {
+            let (found, source) = find(app, request, FindingsForm::Json)?;
+            Ok((findings::json(&found, &source), if found.is_empty() { 0 } else { FAILED }))
+        }
+        Call::Outline { .. } => {
+            request.options.all_stages = false;
+            Ok((outline_json(&pipeline::analyse(app, &request)?.outline, &request), 0))
+        }
+        Call::Targets { .. } => Ok((targets_json(&pipeline::targets(app, &request)?, &request), 0)),
+    }
+}
+
+fn check(app: &App, request: Request, form: FindingsForm) -> anyhow::Result<i32> {
+    let (found, source) = find(app, request, form)?;
+    match form {
+        FindingsForm::Text => out!("{}", findings::text(&found, &source))?,
+        FindingsForm::Json => outln!("{:#}", findings::json(&found, &source))?,
+        FindingsForm::Sarif => outln!("{:#}", findings::sarif(&found, &source))?,
+    }
+    Ok(if found.is_empty() { 0 } else { FAILED })
+}
+
+fn find(app: &App, mut request: Request, form: FindingsForm) -> anyhow::Result<(Vec<Diagnostic>, Source)> {
     request.options.all_stages = request.options.target.is_none();
-    let source = lap_frontend::source::Source::new(&request.file_name, &request.text);
+    let source = Source::new(&request.file_name, &request.text);
     let found: Vec<Diagnostic> = match (pipeline::analyse(app, &request), form) {
         (Ok(analysis), _) => analysis.warnings,
         // Machines get the faults in their form too.
@@ -55,12 +76,7 @@ fn check(app: &App, mut request: Request, form: FindingsForm) -> anyhow::Result<
         },
         (Err(error), FindingsForm::Text) => return Err(error),
     };
-    match form {
-        FindingsForm::Text => out!("{}", findings::text(&found, &source))?,
-        FindingsForm::Json => outln!("{:#}", findings::json(&found, &source))?,
-        FindingsForm::Sarif => outln!("{:#}", findings::sarif(&found, &source))?,
-    }
-    Ok(if found.is_empty() { 0 } else { FAILED })
+    Ok((found, source))
 }
 
 fn sources(request: &Request) -> Value {

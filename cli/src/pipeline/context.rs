@@ -3,6 +3,8 @@
 //! What was typed is told apart at the door ([`Context::parse`]). What is no directory of this machine is unpacked
 //! into a layer of the store, by content, and read from there like a directory: nothing in it leads out of it.
 
+mod fetch;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -27,6 +29,8 @@ use lap_solver::event::Events;
 use lap_solver::graph::Source;
 use lap_solver::platform::Platform;
 use rustix::fs::OFlags;
+
+pub(crate) use fetch::Fetched;
 
 use super::outputs;
 use crate::args::KeyValue;
@@ -406,7 +410,7 @@ pub(super) fn open_inside(root: &OwnedFd, path: &Path) -> Result<OwnedFd, fs::Fs
 }
 
 /// A file of an unpacked context, if it is there; links lead nowhere but into the context.
-fn read_inside(dir: &Path, path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+pub(crate) fn read_inside(dir: &Path, path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     let file = match open_inside(&fs::open_dir(dir)?, path) {
         Ok(file) => File::from(file),
         Err(error) if matches!(error.errno(), Some(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR)) => {

@@ -46,6 +46,7 @@ use crate::ui::error::Shown;
 use attest::Attester;
 use bases::Resolver;
 use caches::Caches;
+pub(crate) use context::{Context, Fetched, Opener, read_inside};
 use crew::Crew;
 pub(crate) use epoch::settle as settle_epoch;
 pub(crate) use failure::Located;

@@ -142,5 +142,5 @@ fn mistakes_are_shown_where_they_are() {
         "target \"default\" {\n network = \"host\"\n dockerfile-inline = \"FROM scratch\"\n}\n",
     );
     let said = bake(&lap, &[]);
-    assert!(said.code == 1 && said.err.contains("--allow network.host"), "{said:?}");
+    assert!(said.code == 1 && said.err.contains("--allow=network.host"), "{said:?}");
 }

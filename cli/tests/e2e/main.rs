@@ -7,6 +7,7 @@
 mod attacks;
 mod attest;
 mod bake;
+mod bake_options;
 mod build;
 mod cache;
 mod calls;

@@ -1,9 +1,14 @@
 //! Compose files: every service that is built is a target, all of them the group `default`.
 
+mod dotenv;
+mod expand;
+mod files;
+
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::Outside;
 use super::model::{Entry, EntryKind, Target};
 use super::source::{Fault, Source};
 use super::world::check_name;
@@ -18,24 +23,23 @@ pub(super) struct Services {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub(super) fn services(files: &[Source], environment: &dyn Fn(&str) -> Option<String>) -> Result<Services, Fault> {
-    let mut whole = Value::Null;
-    for file in files {
-        let mut parsed: Value = serde_saphyr::from_str(file.text()).map_err(|error| refused(file, &error))?;
-        interpolate(&mut parsed, environment).map_err(|fault| Fault::new(format!("{}: {fault}", file.name())))?;
-        merge(&mut whole, parsed);
-    }
+pub(super) fn services(files: &[Source], outside: &Outside<'_>) -> Result<Services, Fault> {
     let mut services = Services::default();
     let Some(file) = files.first() else { return Ok(services) };
+    let environment = dotenv::beside(outside, "")?;
+    let reader = files::Reader { outside, environment: &environment };
+    let whole = reader.project(files)?;
     let fault = |fault: Fault| Fault::new(format!("{}: {fault}", file.name()));
     let Some(all) = whole.get("services").and_then(Value::as_object) else {
         return Err(fault(Fault::new("no services: no compose file")));
     };
-    for name in all.keys() {
-        let service = extended(all, name, &mut Vec::new()).map_err(fault)?;
+    for (name, service) in all {
         let Some(build) = service.get("build").filter(|build| !build.is_null()) else { continue };
-        let built = target(build, &service, whole.get("secrets"), environment);
-        let built = built.map_err(|inner| fault(Fault::new(format!("service {name}: {inner}"))))?;
+        let told = |inner: Fault| fault(Fault::new(format!("service {name}: {inner}")));
+        // The service's own environment comes before that of the process.
+        let own = reader.environment_of(service).map_err(told)?;
+        let of_service = |name: &str| own.get(name).cloned().or_else(|| environment(name));
+        let built = target(build, service, whole.get("secrets"), &of_service).map_err(told)?;
         let name = sanitized(name);
         check_name(&name).map_err(fault)?;
         services.targets.push((name, built));
@@ -43,61 +47,9 @@ pub(super) fn services(files: &[Source], environment: &dyn Fn(&str) -> Option<St
     Ok(services)
 }
 
-fn refused(file: &Source, error: &serde_saphyr::Error) -> Fault {
-    let place = error.location().and_then(|location| {
-        let (line, column) = (usize::try_from(location.line()).ok()?, usize::try_from(location.column()).ok()?);
-        let start: usize = file.text().split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
-        let line = file.text().get(start..)?;
-        let at = start + line.char_indices().nth(column.saturating_sub(1)).map_or(0, |(at, _)| at);
-        Some(at..at)
-    });
-    let text = error.to_string();
-    let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-    // The place is told by us.
-    let message = match message.split_once(": ") {
-        Some((place, rest)) if place.starts_with("line ") => rest,
-        _ => message,
-    };
-    file.fault(place, message)
-}
-
 /// Names of services may have points.
 fn sanitized(name: &str) -> String {
     name.replace('.', "_")
-}
-
-/// Maps grow, lists too, everything else is replaced.
-fn merge(own: &mut Value, over: Value) {
-    match (own, over) {
-        (Value::Object(own), Value::Object(over)) => {
-            for (key, value) in over {
-                merge(own.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (Value::Array(own), Value::Array(over)) => own.extend(over),
-        (_, Value::Null) => {}
-        (own, over) => *own = over,
-    }
-}
-
-/// A service over the one that it extends in the same file.
-fn extended(all: &Map<String, Value>, name: &str, path: &mut Vec<String>) -> Result<Value, Fault> {
-    let service = all.get(name).cloned().ok_or_else(|| Fault::new(format!("there is no service {name:?}")))?;
-    if path.iter().any(|other| other == name) {
-        return Err(Fault::new(format!("services extend each other in a circle: {} → {name}", path.join(" → "))));
-    }
-    path.push(name.to_owned());
-    let base = match service.get("extends") {
-        None => return Ok(service),
-        Some(Value::String(base)) => base.clone(),
-        Some(more) if more.get("file").is_some() => {
-            return Err(Fault::new(format!("service {name} extends one of another file: that is not supported")));
-        }
-        Some(more) => more.get("service").and_then(Value::as_str).unwrap_or_default().to_owned(),
-    };
-    let mut whole = extended(all, &base, path)?;
-    merge(&mut whole, service);
-    Ok(whole)
 }
 
 fn target(
@@ -331,90 +283,5 @@ fn truth(value: &Value) -> Result<bool, Fault> {
     match value {
         Value::Bool(value) => Ok(*value),
         other => super::types::parse_bool(&text(other)?),
-    }
-}
-
-/// Replaces variables in every string.
-fn interpolate(value: &mut Value, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Fault> {
-    match value {
-        Value::String(text) if text.contains('$') => *text = expand(text, environment, 0)?,
-        Value::Array(items) => items.iter_mut().try_for_each(|item| interpolate(item, environment))?,
-        Value::Object(items) => items.values_mut().try_for_each(|item| interpolate(item, environment))?,
-        _ => {}
-    }
-    Ok(())
-}
-
-/// `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME-…}`, `${NAME:?error}`, `${NAME?…}`, `${NAME:+other}`,
-/// `${NAME+…}`; `$$` is a dollar sign.
-fn expand(text: &str, environment: &dyn Fn(&str) -> Option<String>, depth: usize) -> Result<String, Fault> {
-    if depth > 32 {
-        return Err(Fault::new("variables stand too deep in each other"));
-    }
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            out.push('$');
-            rest = after;
-        } else if let Some(after) = rest.strip_prefix('{') {
-            let end = closing(after).ok_or_else(|| Fault::new(format!("a }} is missing in {text:?}")))?;
-            out.push_str(&braced(&after[..end], environment, depth)?);
-            rest = &after[end + 1..];
-        } else {
-            let end = name_end(rest);
-            if end == 0 {
-                return Err(Fault::new(format!("{text:?}: write $$ for a dollar sign")));
-            }
-            out.push_str(&environment(&rest[..end]).unwrap_or_default());
-            rest = &rest[end..];
-        }
-    }
-    out.push_str(rest);
-    Ok(out)
-}
-
-fn name_end(text: &str) -> usize {
-    let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
-    if first { end } else { 0 }
-}
-
-/// The brace that closes one before the text.
-fn closing(text: &str) -> Option<usize> {
-    let mut open = 0;
-    for (at, c) in text.char_indices() {
-        match c {
-            '{' => open += 1,
-            '}' if open == 0 => return Some(at),
-            '}' => open -= 1,
-            _ => {}
-        }
-    }
-    None
-}
-
-fn braced(inner: &str, environment: &dyn Fn(&str) -> Option<String>, depth: usize) -> Result<String, Fault> {
-    let end = name_end(inner);
-    let (name, rest) = inner.split_at(end);
-    if name.is_empty() {
-        return Err(Fault::new(format!("${{{inner}}} names no variable")));
-    }
-    let value = environment(name);
-    if rest.is_empty() {
-        return Ok(value.unwrap_or_default());
-    }
-    let (colon, rest) = rest.strip_prefix(':').map_or((false, rest), |rest| (true, rest));
-    let value = value.filter(|value| !(colon && value.is_empty()));
-    let (operator, word) = rest.split_at(rest.chars().next().map_or(0, char::len_utf8));
-    match (operator, value) {
-        ("-" | "?", Some(value)) => Ok(value),
-        ("-", None) => expand(word, environment, depth + 1),
-        ("?", None) => Err(Fault::new(format!("the variable {name} is required: {word}"))),
-        ("+", Some(_)) => expand(word, environment, depth + 1),
-        ("+", None) => Ok(String::new()),
-        _ => Err(Fault::new(format!("${{{inner}}}: unknown operator"))),
     }
 }
