@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::apply::Applier;
 use super::retime::{Span, nanoseconds};
 use super::view::View;
-use super::{LayerError, LayerFile, LayerInfo, Origin, layer_path, stream, tree};
+use super::{LayerError, LayerFile, LayerInfo, Origin, layer_path, privilege, stream, tree};
 use crate::archive::Limits;
 use crate::digest::{Digest, Sha256Stream};
 use crate::fs::{self, Act, FsError, Metadata, NewDirectory};
@@ -56,6 +56,7 @@ impl Store {
             entries: summary.entries,
             bytes: summary.bytes,
             skipped: 0,
+            privileged: privilege::among(&nodes),
         };
         let made = Making::new(self)?;
         rustix::fs::renameat(&held, "upper", &made.dir, "fs").act("rename", workspace.upper())?;
@@ -132,7 +133,8 @@ impl Store {
         }
         let content_id: Key = LayerRef::foreign(diff_id).identity;
         let (entries, bytes, skipped) = (done.entries, done.bytes, done.skipped);
-        let info = LayerInfo { diff_id, content_id, tar_size, entries, bytes, skipped };
+        let privileged = privilege::listed(done.privileged);
+        let info = LayerInfo { diff_id, content_id, tar_size, entries, bytes, skipped, privileged };
         made.publish(self, LayerFile::now(self, info, Origin::Foreign))
     }
 

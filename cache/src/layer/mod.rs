@@ -8,6 +8,7 @@
 mod apply;
 mod commit;
 mod decompress;
+mod privilege;
 mod retime;
 mod stream;
 mod tree;
@@ -52,6 +53,10 @@ pub struct LayerInfo {
     /// Devices, owners and attributes that could not be kept in an unprivileged store. The blob still has them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
+    /// Paths of the regular files that are setuid or setgid or have capabilities, sorted. Nothing where that is not
+    /// known: the layer is of an older store, or they are too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privileged: Option<Vec<String>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]

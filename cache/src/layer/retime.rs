@@ -137,7 +137,8 @@ impl Store {
         // Where both failed, the reader's error is the cause: a closed pipe says nothing.
         let (done, (summary, diff_id, tar_size)) = (applied?, written?);
         let (entries, bytes, skipped) = (summary.entries, summary.bytes, done.skipped);
-        let info = LayerInfo { diff_id, content_id: file.info.content_id, tar_size, entries, bytes, skipped };
+        let (content_id, privileged) = (file.info.content_id, file.info.privileged);
+        let info = LayerInfo { diff_id, content_id, tar_size, entries, bytes, skipped, privileged };
         made.publish(self, LayerFile { ran: None, ..LayerFile::now(self, info, Origin::Made { root_entry }) })
     }
 }

@@ -126,7 +126,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "CAPABILITY", help_heading = "Security")]
     pub(crate) cap_drop: Vec<String>,
 
-    /// Security options: no-new-privileges
+    /// Security options: no-new-privileges=true|false [default: true where no file of the image gives any]
     #[arg(long, value_name = "OPTION", help_heading = "Security")]
     pub(crate) security_opt: Vec<String>,
 

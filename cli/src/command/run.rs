@@ -103,12 +103,13 @@ fn ensure_layers(app: &App, image: &Image) -> anyhow::Result<()> {
 }
 
 fn options(app: &App, args: Run, image: &Image) -> anyhow::Result<CreateOptions> {
-    let mut no_new_privileges = false;
+    let mut no_new_privileges = None;
     for option in &args.security_opt {
-        match option.split_once(['=', ':']).map_or(option.as_str(), |(name, _)| name) {
-            "no-new-privileges" => no_new_privileges = !option.ends_with("false"),
-            _ => bail!("--security-opt {option}: only no-new-privileges is supported yet"),
-        }
+        no_new_privileges = Some(match option.replacen(':', "=", 1).as_str() {
+            "no-new-privileges" | "no-new-privileges=true" => true,
+            "no-new-privileges=false" => false,
+            _ => bail!("--security-opt {option}: only no-new-privileges[=true|false] is supported yet"),
+        });
     }
     Ok(CreateOptions {
         name: args.name,

@@ -117,3 +117,104 @@ fn paths_of_an_image_cannot_lead_out() {
         assert_eq!(std::fs::read_to_string(lap.path("canary/file")).unwrap(), "untouched");
     }
 }
+
+/// What a command says about itself.
+const PRIVILEGES: &str = "grep NoNewPrivs /proc/self/status | tr -dc 01";
+
+#[test]
+fn nothing_gains_privileges_where_no_file_gives_any() {
+    needs!(root);
+    let lap = Lap::new();
+    let probe = |head: &str| {
+        let dockerfile = format!("{head}\nRUN {PRIVILEGES} > /root-user\nUSER 1000\nRUN {PRIVILEGES} > /tmp/user\n");
+        let flags = ["--allow", "security.insecure"];
+        lap.build_with("probe", &dockerfile, &flags).ok();
+        lap.sh("probe", &format!("cat /root-user /tmp/user; {PRIVILEGES}"))
+    };
+    assert_eq!(probe("FROM busybox"), "111", "root, USER and run");
+    // A program that a step installs counts from the next one on, and no more when it is gone.
+    let set = "FROM busybox\nRUN cp /bin/busybox /bin/su-do && chmod 4755 /bin/su-do";
+    assert_eq!(probe(set), "000");
+    assert_eq!(probe(&format!("{set}\nRUN chmod 755 /bin/su-do")), "111");
+    assert_eq!(probe(&format!("{set}\nRUN rm /bin/su-do")), "111");
+    lap.write("ctx/tool", "#!/bin/sh\n");
+    assert_eq!(probe("FROM busybox\nCOPY --chmod=2755 tool /bin/tool"), "000");
+    // What is mounted counts for the step.
+    let mounted = format!(
+        "FROM busybox AS set\nRUN cp /bin/busybox /ping && chmod 4755 /ping\nFROM busybox\n\
+         RUN --mount=from=set,target=/m {PRIVILEGES} > /with\n\
+         RUN --mount=from=busybox,target=/m {PRIVILEGES} > /without\n\
+         RUN --mount=type=tmpfs,target=/m {PRIVILEGES} > /memory\n\
+         RUN --security=insecure {PRIVILEGES} > /insecure\n"
+    );
+    lap.build_with("mounted", &mounted, &["--allow", "security.insecure"]).ok();
+    assert_eq!(lap.sh("mounted", "cat /with /without /memory /insecure"), "0110");
+}
+
+#[test]
+fn containers_gain_no_privileges_unless_something_gives_them() {
+    needs!(root);
+    let lap = Lap::new();
+    lap.build("set", "FROM busybox\nRUN cp /bin/busybox /bin/su-do && chmod 4755 /bin/su-do\n").ok();
+    let run = |flags: &[&str], image: &str| {
+        let head = ["run", "--rm", "--network", "none"];
+        let command = [image, "sh", "-c", PRIVILEGES];
+        lap.run(&[&head[..], flags, &command].concat()).ok().out
+    };
+    for (flags, image, expected) in [
+        (&[][..], "busybox", "1"),
+        (&["-u", "1000"], "busybox", "1"),
+        (&[], "set", "0"),
+        (&["--privileged"], "busybox", "0"),
+        (&["--security-opt", "no-new-privileges=false"], "busybox", "0"),
+        (&["--security-opt", "no-new-privileges:false"], "busybox", "0"),
+        (&["--security-opt", "no-new-privileges"], "set", "1"),
+        (&["--security-opt", "no-new-privileges:true", "--privileged"], "set", "1"),
+        (&["-v", "/tmp:/host"], "busybox", "0"),
+    ] {
+        assert_eq!(run(flags, image), expected, "{flags:?} {image}");
+    }
+    lap.run(&["run", "--security-opt", "no-new-privileges=perhaps", "busybox"]).code(125);
+
+    let start = ["run", "-d", "--name", "c", "--network", "none", "busybox", "sleep", "1000"];
+    lap.run(&start).ok();
+    let exec = |flags: &[&str]| lap.run(&[&["exec"][..], flags, &["c", "sh", "-c", PRIVILEGES]].concat()).ok().out;
+    assert_eq!((exec(&[]), exec(&["--privileged"])), ("1".into(), "0".into()));
+    // What was installed meanwhile works for what comes later.
+    lap.run(&["exec", "c", "cp", "/bin/busybox", "/ping"]).ok();
+    let ping = ["exec", "-u", "1000", "c", "/ping", "-c", "1", "127.0.0.1"];
+    assert_ne!(lap.run(&ping).code, 0, "only root may");
+    lap.run(&["exec", "c", "chmod", "4755", "/ping"]).ok();
+    assert_eq!(exec(&[]), "0");
+    lap.run(&ping).ok();
+}
+
+#[test]
+fn a_step_may_use_the_setuid_program_that_it_installs() {
+    needs!(root);
+    let lap = Lap::new();
+    let script = "cp /bin/busybox /ping && chmod 4755 /ping && echo 'u:x:1000:1000::/:/bin/sh' >> /etc/passwd && \
+         su u -c '/ping -c 1 127.0.0.1 && echo reached'";
+    let said = lap.build("app", &format!("FROM busybox\nRUN {script}\n")).ok();
+    assert!(said.err.contains("reached") && said.err.contains("once more"), "{}", said.err);
+    assert_eq!(lap.sh("app", "grep -c ^u: /etc/passwd"), "1\n", "of the second time only");
+    // One that fails for another reason fails as it would.
+    let said = lap.build("app", "FROM busybox\nRUN cp /bin/busybox /ping && chmod 4755 /ping && exit 3\n").code(1);
+    assert!(said.err.contains("exit code: 3"), "{}", said.err);
+}
+
+#[test]
+fn su_and_sudo_of_debian_work() {
+    needs!(root);
+    needs!("mmdebstrap");
+    let lap = Lap::empty();
+    lap.run(&["import", crate::support::debian().to_str().unwrap(), "debian"]).ok();
+    let script = format!(
+        "useradd -m u && passwd -d u && su u -c '{PRIVILEGES}' > /flag && su u -c 'su u -c id' > /id && \
+         stat -c %a /usr/bin/su > /mode"
+    );
+    lap.build("app", &format!("FROM debian\nRUN {script}\n")).ok();
+    let said = lap.run(&["run", "--rm", "--network", "none", "-u", "u", "app", "sh", "-c", "cat /flag /id /mode; su u -c whoami"]);
+    let out = said.ok().out;
+    assert!(out.starts_with("0uid=1000(u)") && out.contains("4755") && out.ends_with("u\n"), "{out}");
+}

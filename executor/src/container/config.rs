@@ -70,8 +70,8 @@ pub struct CreateOptions {
     pub read_only: bool,
     /// `--privileged`.
     pub privileged: bool,
-    /// `--security-opt no-new-privileges`.
-    pub no_new_privileges: bool,
+    /// `--security-opt no-new-privileges`; where absent, set where no file could give any.
+    pub no_new_privileges: Option<bool>,
     /// `--cap-add`.
     pub cap_add: Vec<String>,
     /// `--cap-drop`.
@@ -215,8 +215,9 @@ pub struct Config {
     pub read_only: bool,
     /// Whether it has no walls.
     pub privileged: bool,
-    /// Whether setuid gives nothing.
-    pub no_new_privileges: bool,
+    /// Whether setuid gives nothing; where absent, that holds where no file could give anything.
+    #[serde(default)]
+    pub no_new_privileges: Option<bool>,
     /// Capabilities added.
     pub cap_add: Vec<String>,
     /// Capabilities taken away.

@@ -63,7 +63,8 @@ impl Containers {
             security: if privileged { Security::Insecure } else { Security::Sandbox },
             cap_add: config.cap_add.clone(),
             cap_drop: config.cap_drop.clone(),
-            no_new_privileges: config.no_new_privileges,
+            no_new_privileges: !(options.privileged && config.no_new_privileges.is_none())
+                && self.gains_nothing(container)?,
             user_namespace: other_user_namespace(live.process.pid)?,
             stdio: match options.tty {
                 true => Stdio::Pty { size: options.size },

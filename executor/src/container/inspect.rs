@@ -37,6 +37,7 @@ impl Containers {
                 "AutoRemove": config.auto_remove,
                 "Privileged": config.privileged,
                 "ReadonlyRootfs": config.read_only,
+                "SecurityOpt": config.no_new_privileges.map(|on| vec![format!("no-new-privileges={on}")]),
                 "NetworkMode": network,
                 "CapAdd": config.cap_add,
                 "CapDrop": config.cap_drop,

@@ -136,7 +136,7 @@ impl Containers {
             security: if config.privileged { Security::Insecure } else { Security::Sandbox },
             cap_add: config.cap_add.clone(),
             cap_drop: config.cap_drop.clone(),
-            no_new_privileges: config.no_new_privileges,
+            no_new_privileges: self.gains_nothing(container)?,
             rlimits: config.rlimits.clone(),
             limits: config.limits.clone(),
             cgroup_parent: config.cgroup_parent.clone(),
@@ -148,6 +148,21 @@ impl Containers {
             init: if config.init { Init::Reaper } else { Init::Command },
             user_namespace: None,
         })
+    }
+
+    /// Whether the processes of a container can be kept from gaining privileges: on request, or where neither its
+    /// layers nor what it wrote hold a file that gives any. What volumes hold is not known.
+    pub(super) fn gains_nothing(&self, container: &Container) -> Result<bool, ContainerError> {
+        let config = &container.config;
+        if let Some(asked) = config.no_new_privileges {
+            return Ok(asked);
+        }
+        if config.privileged || !config.volumes.is_empty() || self.store.may_give_privileges(&config.layers)? {
+            return Ok(false);
+        }
+        let upper = container.upper();
+        let directory = fs::File::open(&upper).map_err(ContainerError::file("open", &upper))?;
+        Ok(!self.store.directory_gives_privileges(directory)?)
     }
 
     fn mounts(&self, config: &Config) -> Result<Vec<SandboxMount>, ContainerError> {

@@ -32,8 +32,8 @@ pub struct Spec {
     pub cap_add: Vec<String>,
     /// Capabilities taken away, or `ALL`.
     pub cap_drop: Vec<String>,
-    /// Whether setuid programs and file capabilities give nothing. Off by default, as in Docker: `su` and `sudo` of an
-    /// image keep working.
+    /// Whether setuid programs and file capabilities give nothing. Off where there may be some, as in Docker: `su` and
+    /// `sudo` of an image keep working.
     pub no_new_privileges: bool,
     /// Resource limits of the process, by name such as `nofile`: soft and hard.
     pub rlimits: Vec<Rlimit>,

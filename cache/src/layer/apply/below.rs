@@ -18,6 +18,7 @@ impl Applier<'_> {
         &mut self,
         dir: &OwnedFd,
         name: &[u8],
+        real: Vec<u8>,
         target: &[u8],
         entry: &Entry,
     ) -> Result<(), LayerError> {
@@ -26,12 +27,12 @@ impl Applier<'_> {
         let (from, from_name) = match found {
             Ok(found) => found,
             Err(error) if error.errno() == Some(Errno::NOENT) => {
-                return self.link_below(dir, name, &target_path, entry);
+                return self.link_below(dir, name, real, &target_path, entry);
             }
             Err(error) => return Err(error.into()),
         };
         let stat = match rustix::fs::statat(&from, &from_name[..], AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return self.link_below(dir, name, &target_path, entry),
+            Err(Errno::NOENT) => return self.link_below(dir, name, real, &target_path, entry),
             result => result.act("stat", fs::bytes_path(target))?,
         };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory || self.is_whiteout(&from, &from_name)? {
@@ -44,11 +45,22 @@ impl Applier<'_> {
             return Ok(());
         }
         self.replacing(dir, name, |dir, name| rustix::fs::linkat(&from, &from_name[..], dir, name, AtFlags::empty()))?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+            let xattrs = fs::xattrs_at(dir, name)?;
+            self.note_privileges(real, stat.st_mode, &xattrs);
+        }
         Ok(())
     }
 
     /// A hard link into a layer below becomes a copy of what it names.
-    fn link_below(&mut self, dir: &OwnedFd, name: &[u8], target: &[u8], entry: &Entry) -> Result<(), LayerError> {
+    fn link_below(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        real: Vec<u8>,
+        target: &[u8],
+        entry: &Entry,
+    ) -> Result<(), LayerError> {
         let unresolved = || LayerError::UnresolvedLink {
             path: fs::bytes_path(&entry.path).to_owned(),
             target: fs::bytes_path(target).to_owned(),
@@ -74,8 +86,8 @@ impl Applier<'_> {
         let xattrs = xattrs.into_iter().filter(|(name, _)| !is_overlay(name)).collect();
         let copy = Entry { path: entry.path.clone(), kind, mode, uid, gid, mtime, xattrs };
         match data {
-            Some(mut file) => self.make(dir, name, Vec::new(), &copy, &mut file),
-            None => self.make(dir, name, Vec::new(), &copy, &mut std::io::empty()),
+            Some(mut file) => self.make(dir, name, real, &copy, &mut file),
+            None => self.make(dir, name, real, &copy, &mut std::io::empty()),
         }
     }
 

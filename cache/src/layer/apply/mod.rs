@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use crate::archive::{Entry, EntryKind, Extent, Limits, Reader};
 use crate::fs::{self, Act, FsError, NewDirectory, Timestamp, Xattrs};
 use crate::layer::tree::is_overlay;
+use crate::layer::privilege;
 use crate::layer::view::View;
 use crate::layer::whiteout::{self, Name};
 use crate::layer::{LayerError, join};
@@ -53,7 +54,7 @@ pub(crate) enum Form {
 }
 
 /// How much came out of an archive.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extracted {
     /// Entries of the archive.
     pub entries: u64,
@@ -61,6 +62,9 @@ pub struct Extracted {
     pub bytes: u64,
     /// Devices, owners and attributes left out in a user namespace.
     pub skipped: u64,
+    /// Where files lie that give privileges to whoever runs them, below the root; entries that a later one replaced
+    /// too. No more than tell that they are too many to list.
+    pub privileged: BTreeSet<Vec<u8>>,
 }
 
 /// Puts entries below a directory of a root.
@@ -219,11 +223,12 @@ impl<'a> Applier<'a> {
                 self.done.bytes += size;
                 self.fill(&file, *size, extents.as_deref(), data, name)?;
                 self.attributes(dir, name, entry)?;
+                self.note_privileges(real, entry.mode, &entry.xattrs);
                 set_file_times(&file, entry.mtime).act("set the times of", fs::bytes_path(name))?;
                 Ok(())
             }
             EntryKind::Directory => self.directory(dir, name, real, entry),
-            EntryKind::HardLink { target } => self.hard_link(dir, name, target, entry),
+            EntryKind::HardLink { target } => self.hard_link(dir, name, real, target, entry),
             EntryKind::Symlink { target } => {
                 self.replacing(dir, name, |dir, name| rustix::fs::symlinkat(&target[..], dir, name))?;
                 self.attributes(dir, name, entry)?;
@@ -239,6 +244,13 @@ impl<'a> Applier<'a> {
             EntryKind::BlockDevice { major, minor } => {
                 self.node(dir, name, FileType::BlockDevice, (*major, *minor), entry)
             }
+        }
+    }
+
+    /// Remembers a regular file that gives privileges.
+    fn note_privileges(&mut self, path: Vec<u8>, mode: u32, xattrs: &Xattrs) {
+        if privilege::gives(mode, xattrs) && self.done.privileged.len() <= privilege::MOST {
+            self.done.privileged.insert(path);
         }
     }
 

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lap_cache::snapshot::{Snapshot, Workspace};
+use lap_solver::event::Event;
 use lap_solver::graph::{Exec, Network, Security, Vertex, VertexId};
 
 use crate::emulation::EmulationError;
 use crate::network::{Attachment, NetworkError};
-use crate::sandbox::{self, NetworkSetup, Rootfs, SandboxError, Spec, Stdio};
+use crate::sandbox::{self, Exit, NetworkSetup, Rootfs, SandboxError, Spec, Stdio};
 use crate::worker::{BuildWorker, Output, Uplink, WorkerError, root_of, with_layer};
 use mounts::Prepared;
 use output::End;
@@ -92,6 +93,9 @@ fn describe(code: i32, oom_killed: bool, memory: Option<u64>) -> String {
 }
 
 /// Runs the command of a step; gives the root file system after it. Dropping the future kills the command.
+///
+/// Where no file of the root gives privileges, no process of the step can gain any. A step that installs such a file
+/// and fails may have failed for just that: it runs once more, from the start, with the files in force.
 pub(crate) async fn run(
     worker: &Arc<BuildWorker>,
     id: VertexId,
@@ -101,41 +105,91 @@ pub(crate) async fn run(
 ) -> Result<Snapshot, WorkerError> {
     worker.options.grants.check(exec)?;
     let root = root_of(exec.root, &inputs)?;
-    if let (Network::Default, Uplink::Bridge(bridge)) = (exec.network, &worker.options.uplink) {
-        // Making a network namespace is the dearest part: it goes on meanwhile.
-        bridge.prepare();
+    let step = Step { worker, id, vertex, exec, root: &root, inputs: &inputs };
+    let mut tried = step.attempt(true).await?;
+    if tried.exit.code != 0 && tried.gains_nothing && installs_privileges(worker, &tried.workspace).await? {
+        let message = "the step failed, and installed setuid programs or file capabilities, which give nothing in a \
+                       step on an image without any: it runs once more with them in force";
+        worker.options.events.send(Event::Warning { vertex: Some(id), message: message.to_owned() });
+        tried = step.attempt(false).await?;
     }
-    let (emulators, platform) = (Arc::clone(&worker.options.emulators), exec.platform.clone());
-    let user_namespace =
-        tokio::task::spawn_blocking(move || emulators.prepare(&platform)).await?.map_err(ExecError::from)?;
-    worker.ensure_layers(&root).await?;
-    let network = attach(worker, exec.network).await?;
-    let mut prepared = mounts::prepare(worker, exec, &inputs).await?;
-
-    let (store, parents) = (worker.store().clone(), root.diff_ids());
-    let (workspace, plan) = tokio::task::spawn_blocking(move || {
-        let workspace = store.workspace()?;
-        let plan = store.overlay(&parents, Some(&workspace))?;
-        Ok::<_, WorkerError>((workspace, plan))
-    })
-    .await??;
-    let rootfs = Rootfs { lowers: plan.lowers, upper: plan.upper, work: plan.work, volatile: true, readonly: false };
-    let spec = Spec { user_namespace, ..spec(worker, id, vertex, exec, rootfs, network.as_ref(), &mut prepared)? };
-    let running = tokio::task::spawn_blocking(move || sandbox::spawn(spec)).await?.map_err(ExecError::from)?;
-
-    let limit = vertex.metadata.timeout.map(Duration::from_nanos);
-    let (end, tail) = output::follow(running, id, &worker.options.events, limit).await?;
-    drop(prepared);
-    drop(network);
-    let exit = match end {
-        End::Exit(exit) => exit,
-        End::Late(limit) => return Err(ExecError::TimedOut { limit, tail }.into()),
-    };
+    let Attempt { exit, tail, workspace, .. } = tried;
     if exit.code != 0 {
         let memory = worker.options.limits.memory;
         return Err(ExecError::Failed { code: exit.code, oom_killed: exit.oom_killed, memory, tail }.into());
     }
     commit(worker, root, workspace).await
+}
+
+/// What a step is made of.
+struct Step<'a> {
+    worker: &'a Arc<BuildWorker>,
+    id: VertexId,
+    vertex: &'a Vertex,
+    exec: &'a Exec,
+    root: &'a Snapshot,
+    inputs: &'a [Output],
+}
+
+/// A command that has ended.
+struct Attempt {
+    exit: Exit,
+    tail: Vec<u8>,
+    workspace: Workspace,
+    gains_nothing: bool,
+}
+
+impl Step<'_> {
+    /// Runs the command once; `guard` asks that it gains no privileges where none can be needed.
+    async fn attempt(&self, guard: bool) -> Result<Attempt, WorkerError> {
+        let Self { worker, id, vertex, exec, root, inputs } = *self;
+        if let (Network::Default, Uplink::Bridge(bridge)) = (exec.network, &worker.options.uplink) {
+            // Making a network namespace is the dearest part: it goes on meanwhile.
+            bridge.prepare();
+        }
+        let (emulators, platform) = (Arc::clone(&worker.options.emulators), exec.platform.clone());
+        let user_namespace =
+            tokio::task::spawn_blocking(move || emulators.prepare(&platform)).await?.map_err(ExecError::from)?;
+        worker.ensure_layers(root).await?;
+        let network = attach(worker, exec.network).await?;
+        let mut prepared = mounts::prepare(worker, exec, inputs).await?;
+
+        let (store, parents) = (worker.store().clone(), root.diff_ids());
+        let guard = guard && exec.security == Security::Sandbox && !prepared.may_give_privileges;
+        let (workspace, plan, gains_nothing) = tokio::task::spawn_blocking(move || {
+            let workspace = store.workspace()?;
+            let plan = store.overlay(&parents, Some(&workspace))?;
+            let gains_nothing = guard && !store.may_give_privileges(&parents)?;
+            Ok::<_, WorkerError>((workspace, plan, gains_nothing))
+        })
+        .await??;
+        let rootfs =
+            Rootfs { lowers: plan.lowers, upper: plan.upper, work: plan.work, volatile: true, readonly: false };
+        let spec = Spec {
+            user_namespace,
+            no_new_privileges: gains_nothing,
+            ..spec(worker, id, vertex, exec, rootfs, network.as_ref(), &mut prepared)?
+        };
+        let running = tokio::task::spawn_blocking(move || sandbox::spawn(spec)).await?.map_err(ExecError::from)?;
+
+        let limit = vertex.metadata.timeout.map(Duration::from_nanos);
+        let (end, tail) = output::follow(running, id, &worker.options.events, limit).await?;
+        let exit = match end {
+            End::Exit(exit) => exit,
+            End::Late(limit) => return Err(ExecError::TimedOut { limit, tail }.into()),
+        };
+        Ok(Attempt { exit, tail, workspace, gains_nothing })
+    }
+}
+
+/// Whether what a step wrote holds files that give privileges.
+async fn installs_privileges(worker: &BuildWorker, workspace: &Workspace) -> Result<bool, WorkerError> {
+    let (store, upper) = (worker.store().clone(), workspace.upper());
+    tokio::task::spawn_blocking(move || {
+        let upper = std::fs::File::open(upper).map_err(ExecError::Watch)?;
+        Ok(store.directory_gives_privileges(upper)?)
+    })
+    .await?
 }
 
 async fn commit(worker: &BuildWorker, root: Snapshot, workspace: Workspace) -> Result<Snapshot, WorkerError> {

@@ -23,6 +23,9 @@ const EMPTY_MODE: u32 = 0o755;
 pub(super) struct Prepared {
     pub(super) mounts: Vec<SandboxMount>,
     pub(super) env: Vec<String>,
+    /// Whether something mounted may hold files that give privileges to whoever runs them: layers that do, and what
+    /// is not made of layers (contexts where they lie, caches).
+    pub(super) may_give_privileges: bool,
     /// Scratch directories for discarded writes, copies and sockets.
     workspaces: Vec<Workspace>,
     caches: Vec<CacheDir>,
@@ -130,9 +133,12 @@ impl Prepared {
                 if snapshot.layers.is_empty() {
                     return Ok(MountSource::Tmpfs { size: None, mode: EMPTY_MODE });
                 }
-                worker.store().overlay(&snapshot.diff_ids(), None)?.lowers
+                let layers = snapshot.diff_ids();
+                self.may_give_privileges |= worker.store().may_give_privileges(&layers)?;
+                worker.store().overlay(&layers, None)?.lowers
             }
             Output::Local(tree) => {
+                self.may_give_privileges = true;
                 tree.existing(path.as_bytes())?;
                 match tree.dir() {
                     Some(dir) if !tree.is_filtered() && readonly => {
@@ -187,6 +193,7 @@ impl Prepared {
             fill(cache.path.clone(), input.clone(), path.to_owned(), "/".to_owned(), worker).await?;
         }
         cache.share().map_err(failed)?;
+        self.may_give_privileges = true;
         let source = MountSource::Bind { source: cache.path.clone(), below: None, recursive: false };
         self.caches.push(cache);
         Ok(source)
