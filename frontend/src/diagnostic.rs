@@ -76,7 +76,10 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Position { line, column } = self.position;
-        write!(f, "{}:{line}:{column}: ", self.file)?;
+        match line {
+            0 => write!(f, "{}: ", self.file)?,
+            _ => write!(f, "{}:{line}:{column}: ", self.file)?,
+        }
         match &self.code {
             Code::Rule(rule) => write!(f, "{rule}: {}", self.text()),
             Code::Syntax | Code::Meaning => f.write_str(&self.text()),

@@ -13,13 +13,16 @@ use crate::epoch::{self, Epoch};
 use crate::lint::{self, Linter};
 use crate::options::{BaseImage, Facts, NamedContext, Options};
 use crate::plan::Plan;
-use crate::source::{Source, Span};
+use crate::source::{Position, Source, Span};
 use crate::syntax::{Argument, Command, Dockerfile, From, Instruction};
 use crate::word::{Expanded, Lexer, Lookup, WordError};
 use crate::{go, reference, suggest};
 
 /// How many stages may be told to be wrong; each is compared with the names of all others.
 const FAULTS: usize = 100;
+
+/// With more names of stages than this, an error does not list them.
+const MOST_NAMES: usize = 20;
 
 /// The stages of a Dockerfile for one set of options.
 #[derive(Debug, Clone)]
@@ -417,8 +420,18 @@ impl<'a> Resolver<'a> {
             Some(index) => self.out.target = index,
             None => {
                 let fault = Fault::new(format!("target stage {} could not be found", go::quote(wanted)));
-                let fault = fault.suggest(wanted, self.out.names());
-                self.fault(fault, Span::default());
+                let mut hint = suggest::nearest(wanted, self.out.names())
+                    .map(|near| format!("did you mean {near}? "))
+                    .unwrap_or_default();
+                let names = self.out.names();
+                match names.len() {
+                    0 => hint.push_str("no stage has a name: leave --target out"),
+                    1..=MOST_NAMES => hint.push_str(&format!("stages: {}", names.join(", "))),
+                    more => hint.push_str(&format!("{more} stages, see --call targets")),
+                }
+                // No line of the file is to blame.
+                let fault = fault.hint(Some(hint)).into_diagnostic(Code::Meaning, &self.file.source, Span::default());
+                self.faults.push(Diagnostic { position: Position { line: 0, column: 0 }, ..fault });
             }
         }
     }
