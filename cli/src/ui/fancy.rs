@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use lap_solver::event::Action;
 use lap_solver::graph::VertexId;
 
 use super::model::{Change, Model, State};
-use super::{Painter, doing, seconds, short, visible};
+use super::{Painter, doing, ended, seconds, short, visible};
 
 /// Lines of output shown below a running step.
 const OUTPUT_LINES: usize = 6;
@@ -138,17 +139,17 @@ impl Painter for Fancy {
                 if let Some(total) = part.total {
                     bar.set_length(total);
                 }
-                if part.done {
-                    bar.abandon_with_message("done");
-                    if self.any_step
-                        && let Some(bar) = self.parts.remove(id)
-                    {
-                        // In a build the transfers belong to steps, which stay.
-                        bar.finish_and_clear();
+                if part.done
+                    && let Some(bar) = self.parts.remove(id)
+                {
+                    bar.finish_and_clear();
+                    // In a build the transfers belong to steps, which stay. That a name was looked up says nothing.
+                    if !self.any_step && part.action != Action::Resolve {
+                        drop(self.screen.println(format!(" {}", ended(id, part))));
                     }
                 }
             }
-            Change::Warning(message) => {
+            Change::Warning(_, message) => {
                 drop(self.screen.println(self.paint("33", &format!(" ! {}", visible(message)))));
             }
         }
@@ -165,16 +166,13 @@ impl Painter for Fancy {
         for bar in self.steps.values() {
             bar.finish_and_clear();
         }
-        for (id, bar) in &self.parts {
-            if !model.parts.get(id).is_some_and(|part| part.done) {
-                bar.finish_and_clear();
-            }
+        for bar in self.parts.values() {
+            bar.finish_and_clear();
         }
         self.headline.finish_and_clear();
         if self.any_step {
             let (done, seen) = model.counts();
-            let failed = model.steps.iter().any(|step| matches!(step.state, State::Failed { .. }));
-            let word = if failed { "FAILED" } else { "FINISHED" };
+            let word = model.outcome();
             drop(self.screen.println(format!("[+] Building {} ({done}/{seen}) {word}", seconds(at))));
         }
     }

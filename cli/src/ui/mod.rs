@@ -18,10 +18,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lap_solver::event::{Event, Events};
-use lap_solver::graph::Graph;
+use lap_solver::event::{Action, Event, Events, Stream};
+use lap_solver::graph::{Graph, VertexId};
 
-use model::{Change, Model};
+use model::{Change, Model, Part};
 pub(crate) use model::{label, printable};
 pub(crate) use visible::{tame_json, visible, visible_in_place};
 
@@ -51,6 +51,8 @@ enum Message {
 trait Painter: Send {
     /// The model changed.
     fn changed(&mut self, model: &Model, change: &Change, at: Duration);
+    /// Output of a step as it came, before it is cut into the lines of a change.
+    fn log(&mut self, _vertex: VertexId, _stream: Stream, _data: &[u8]) {}
     /// Time went by.
     fn tick(&mut self, _model: &Model, _at: Duration) {}
     /// Steps are known.
@@ -124,6 +126,9 @@ fn draw(mut painter: Box<dyn Painter>, receiver: &Receiver<Message>, start: Inst
     loop {
         match receiver.recv_timeout(Duration::from_millis(100)) {
             Ok(Message::Event(event, at)) => {
+                if let Event::Log { vertex, stream, data } = &event {
+                    painter.log(*vertex, *stream, data);
+                }
                 for change in model.fold(event, at) {
                     painter.changed(&model, &change, at);
                 }
@@ -167,9 +172,19 @@ fn short(id: &str) -> String {
         .join(" ")
 }
 
+/// What is said of a part of the work that is over.
+fn ended(id: &str, part: &Part) -> String {
+    let id = visible(&short(id));
+    let took = seconds(part.ended.saturating_sub(part.started));
+    match (part.action, part.total) {
+        (Action::Exists, _) => format!("{id}: exists"),
+        (action, Some(total)) if total > 0 => format!("{id}: {} {} done {took}", doing(action), table::bytes(total)),
+        (action, _) => format!("{id}: {} done {took}", doing(action)),
+    }
+}
+
 /// What an action is called while it is going on.
-const fn doing(action: lap_solver::event::Action) -> &'static str {
-    use lap_solver::event::Action;
+const fn doing(action: Action) -> &'static str {
     match action {
         Action::Resolve => "resolving",
         Action::Download => "downloading",

@@ -47,6 +47,8 @@ pub(crate) struct Step {
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub(crate) action: Action,
+    /// The step it belongs to.
+    pub(crate) vertex: Option<VertexId>,
     pub(crate) current: u64,
     pub(crate) total: Option<u64>,
     pub(crate) done: bool,
@@ -63,8 +65,8 @@ pub(crate) enum Change {
     Lines(VertexId, Vec<String>),
     /// This part moved on.
     Part(String),
-    /// Something to tell.
-    Warning(String),
+    /// Something to tell, perhaps about a step.
+    Warning(Option<VertexId>, String),
 }
 
 /// How many lines of a step's output are kept for errors and the screen.
@@ -84,6 +86,18 @@ impl Model {
     /// The steps of a graph become visible.
     pub(crate) fn set_graph(&mut self, graph: &Graph) {
         self.steps = graph.vertices().iter().map(|vertex| Step::new(label(&vertex.metadata))).collect();
+    }
+
+    /// How it all ended, in a word.
+    pub(crate) fn outcome(&self) -> &'static str {
+        let any = |what: fn(&State) -> bool| self.steps.iter().any(|step| what(&step.state));
+        if any(|state| matches!(state, State::Failed { .. })) {
+            "FAILED"
+        } else if any(|state| matches!(state, State::Cancelled | State::Started { .. } | State::Running { .. })) {
+            "CANCELED"
+        } else {
+            "FINISHED"
+        }
     }
 
     /// How many of the steps that showed up are over, and how many showed up.
@@ -109,9 +123,10 @@ impl Model {
                 let lines = step.take_lines(&data);
                 if lines.is_empty() { Vec::new() } else { vec![Change::Lines(vertex, lines)] }
             }
-            Event::Progress { id, action, current, total, done, .. } => {
+            Event::Progress { id, action, vertex, current, total, done } => {
                 let part = self.parts.entry(id.clone()).or_insert(Part {
                     action,
+                    vertex,
                     current,
                     total,
                     done,
@@ -121,7 +136,7 @@ impl Model {
                 (part.action, part.current, part.total, part.done, part.ended) = (action, current, total, done, at);
                 vec![Change::Part(id)]
             }
-            Event::Warning { message, .. } => vec![Change::Warning(message)],
+            Event::Warning { vertex, message } => vec![Change::Warning(vertex, message)],
         }
     }
 
@@ -272,6 +287,23 @@ mod tests {
         assert_eq!(changes[0], Change::Lines(vertex, vec!["thr".into()]));
         assert_eq!(model.steps[0].state, State::Done { took: seconds(3) });
         assert_eq!(model.counts(), (1, 1));
+    }
+
+    #[test]
+    fn a_build_is_finished_only_when_its_steps_are() {
+        for (event, word) in [
+            (None, "CANCELED"),
+            (Some(Event::Completed { vertex: model().1 }), "FINISHED"),
+            (Some(Event::Cancelled { vertex: model().1 }), "CANCELED"),
+            (Some(Event::Failed { vertex: model().1, message: "no".into() }), "FAILED"),
+        ] {
+            let (mut model, vertex) = model();
+            assert_eq!(model.outcome(), "FINISHED", "nothing was begun");
+            for event in std::iter::once(Event::Started { vertex }).chain(event) {
+                model.fold(event, Duration::ZERO);
+            }
+            assert_eq!(model.outcome(), word);
+        }
     }
 
     #[test]

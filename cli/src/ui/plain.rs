@@ -4,11 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::time::Duration;
 
-use lap_solver::event::Action;
-
 use super::model::{Change, Model, State};
-use super::table::bytes;
-use super::{Painter, doing, seconds, short, visible};
+use super::{Painter, doing, ended, seconds, visible};
 
 /// Prints each change as a line.
 #[derive(Debug, Default)]
@@ -63,20 +60,11 @@ impl Painter for Plain {
             Change::Part(id) => {
                 let Some(part) = model.parts.get(id) else { return };
                 if part.done && self.told.insert((id.clone(), doing(part.action))) {
-                    let id = visible(&short(id));
-                    let took = part.ended.saturating_sub(part.started);
                     let mut out = std::io::stderr().lock();
-                    let text = match (part.action, part.total) {
-                        (Action::Exists, _) => format!("{id}: exists"),
-                        (action, Some(total)) if total > 0 => {
-                            format!("{id}: {} {} done {}", doing(action), bytes(total), seconds(took))
-                        }
-                        (action, _) => format!("{id}: {} done {}", doing(action), seconds(took)),
-                    };
-                    drop(writeln!(out, "{text}"));
+                    drop(writeln!(out, "{}", ended(id, part)));
                 }
             }
-            Change::Warning(message) => drop(writeln!(std::io::stderr(), "WARN: {}", visible(message))),
+            Change::Warning(_, message) => drop(writeln!(std::io::stderr(), "WARN: {}", visible(message))),
         }
     }
 

@@ -4,23 +4,34 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lap_solver::graph::Graph;
+use lap_cache::digest::Digest;
+use lap_solver::event::Stream;
+use lap_solver::graph::{Graph, VertexId};
 use serde_json::{Value, json};
 
 use super::Painter;
 use super::model::{Change, Model, State};
 use super::table::rfc3339;
 
-/// Prints status objects.
+/// Prints status objects. Fields without a value are left out, as Go leaves them.
 #[derive(Debug, Default)]
 pub(super) struct RawJson {
     vertices: Vec<Value>,
-    began: HashMap<usize, String>,
+    /// When steps and parts began.
+    began: HashMap<String, String>,
 }
 
 impl RawJson {
     fn put(value: &Value) {
         drop(writeln!(std::io::stderr(), "{}", super::tame_json(&value.to_string())));
+    }
+
+    fn digest(&self, vertex: VertexId) -> Option<&Value> {
+        Some(&self.vertices.get(vertex.index())?["digest"])
+    }
+
+    fn began(&mut self, what: &str) -> &str {
+        self.began.entry(what.to_owned()).or_insert_with(now)
     }
 }
 
@@ -30,12 +41,17 @@ fn now() -> String {
 
 impl Painter for RawJson {
     fn graph(&mut self, graph: &Graph, model: &Model) {
-        let digest = |index: usize| format!("blake3:{}", graph.vertices()[index].definition);
+        // Readers of this form know digests of SHA-256 only.
+        let digest = |index: usize| Digest::of(graph.vertices()[index].definition.to_string().as_bytes()).to_string();
         self.vertices = (0..)
             .zip(graph.vertices())
             .map(|(index, vertex)| {
-                let inputs: Vec<String> = vertex.inputs.iter().map(|input| digest(input.index())).collect();
-                json!({"digest": digest(index), "inputs": inputs, "name": model.steps[index].label})
+                let mut value = json!({"digest": digest(index)});
+                if !vertex.inputs.is_empty() {
+                    value["inputs"] = vertex.inputs.iter().map(|input| digest(input.index())).collect();
+                }
+                value["name"] = json!(model.steps[index].label);
+                value
             })
             .collect();
     }
@@ -45,8 +61,7 @@ impl Painter for RawJson {
             Change::Step(vertex) => {
                 let index = vertex.index();
                 let Some(mut value) = self.vertices.get(index).cloned() else { return };
-                let began = self.began.entry(index).or_insert_with(now).clone();
-                value["started"] = json!(began);
+                value["started"] = json!(self.began(&format!("step {index}")));
                 match &model.steps[index].state {
                     State::Cached => {
                         value["completed"] = json!(now());
@@ -65,24 +80,42 @@ impl Painter for RawJson {
                 }
                 Self::put(&json!({ "vertexes": [value] }));
             }
-            Change::Lines(vertex, lines) => {
-                let Some(value) = self.vertices.get(vertex.index()) else { return };
-                let data = base64(format!("{}\n", lines.join("\n")).as_bytes());
-                Self::put(
-                    &json!({"logs": [{"vertex": value["digest"], "stream": 1, "data": data, "timestamp": now()}]}),
-                );
-            }
+            Change::Lines(..) => {}
             Change::Part(id) => {
                 let Some(part) = model.parts.get(id) else { return };
-                Self::put(&json!({"statuses": [{
-                    "id": id, "name": super::doing(part.action), "current": part.current, "total": part.total, "timestamp": now(),
-                    "completed": part.done.then(now),
-                }]}));
+                let mut value = json!({
+                    "id": id, "name": super::doing(part.action), "current": part.current, "timestamp": now(),
+                    "started": self.began(&format!("part {id}")),
+                });
+                if let Some(vertex) = part.vertex.and_then(|vertex| self.digest(vertex)) {
+                    value["vertex"] = vertex.clone();
+                }
+                if let Some(total) = part.total.filter(|total| *total > 0) {
+                    value["total"] = json!(total);
+                }
+                if part.done {
+                    value["completed"] = json!(now());
+                }
+                Self::put(&json!({ "statuses": [value] }));
             }
-            Change::Warning(message) => {
-                Self::put(&json!({"warnings": [{"level": 1, "short": base64(message.as_bytes())}]}));
+            Change::Warning(vertex, message) => {
+                let mut value = json!({"level": 1, "short": base64(message.as_bytes())});
+                if let Some(vertex) = vertex.and_then(|vertex| self.digest(vertex)) {
+                    value["vertex"] = vertex.clone();
+                }
+                Self::put(&json!({ "warnings": [value] }));
             }
         }
+    }
+
+    fn log(&mut self, vertex: VertexId, stream: Stream, data: &[u8]) {
+        let Some(vertex) = self.digest(vertex) else { return };
+        let stream = match stream {
+            Stream::Stdout => 1,
+            Stream::Stderr => 2,
+        };
+        let log = json!({"vertex": vertex, "stream": stream, "data": base64(data), "timestamp": now()});
+        Self::put(&json!({ "logs": [log] }));
     }
 
     fn end(&mut self, _: &Model, _: Duration) {}
