@@ -43,7 +43,7 @@ fn config(settings: &Settings, mirrors: &[KeyValue]) -> anyhow::Result<RegistryC
     let mut files = Vec::new();
     let docker = settings.docker_config.as_ref().map(|dir| dir.join("config.json"));
     for path in docker.iter().chain(&settings.auth_file) {
-        match std::fs::read(path) {
+        match std::fs::File::open(path).and_then(|file| lap_cache::fs::read_limited(file, LARGEST_AUTH_FILE)) {
             Ok(text) => {
                 files.push(ConfigFile::read(&text).with_context(|| format!("{} is broken", path.display()))?);
             }
@@ -63,6 +63,9 @@ fn config(settings: &Settings, mirrors: &[KeyValue]) -> anyhow::Result<RegistryC
         ..RegistryConfig::default()
     })
 }
+
+/// Bytes of a file with logins, at most.
+const LARGEST_AUTH_FILE: u64 = 16 << 20;
 
 /// Runs a future on a runtime of its own; Ctrl-C ends it.
 ///

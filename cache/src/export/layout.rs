@@ -34,10 +34,14 @@ pub fn oci_dir(store: &Store, images: &[Named], path: &Path, events: &Events) ->
     write(&index, &index_json(entries)?).map_err(failed(&index))
 }
 
+/// Bytes of an index that is completed, at most.
+const LARGEST_INDEX: u64 = 4 << 20;
+
 /// Entries of an index that is there already, but for those that are replaced.
 fn others(index: &Path, new: &[Descriptor]) -> Vec<Descriptor> {
     // What is no index is overwritten.
-    let old = fs::read(index).ok().and_then(|bytes| serde_json::from_slice::<ImageIndex>(&bytes).ok());
+    let old = File::open(index).and_then(|file| crate::fs::read_limited(file, LARGEST_INDEX));
+    let old = old.ok().and_then(|bytes| serde_json::from_slice::<ImageIndex>(&bytes).ok());
     let replaced = |entry: &Descriptor| {
         new.iter().any(|new| match annotation(entry, IMAGE_NAME) {
             Some(name) => annotation(new, IMAGE_NAME) == Some(name),

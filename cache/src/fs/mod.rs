@@ -24,6 +24,19 @@ pub use resolve::{
     InRoot, NewDirectory, make_directory, mkdir_all_in_root, open_beneath, open_in_root, parent_in_root, split_last,
 };
 
+/// Reads to the end of what must not be longer than `limit` bytes.
+///
+/// # Errors
+/// Where it cannot be read or is longer.
+pub fn read_limited(reader: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(reader, limit.saturating_add(1)), &mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {} KiB", limit >> 10)));
+    }
+    Ok(bytes)
+}
+
 /// A call of the file system failed: which, on what, why.
 #[derive(Debug, thiserror::Error)]
 #[error("{act} {}: {source}", path.display())]

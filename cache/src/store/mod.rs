@@ -316,14 +316,15 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Bytes of the store's own files, apart from blobs and layers, at most.
+const LARGEST_FILE: u64 = 64 << 20;
+
 fn read_small(dir: impl AsFd, path: &str) -> Result<Option<Vec<u8>>, io::Error> {
     match rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, FileMode::empty()) {
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno.into()),
         Ok(file) => {
-            let mut bytes = Vec::new();
-            io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
-            Ok(Some(bytes))
+            Ok(Some(fs::read_limited(std::fs::File::from(file), LARGEST_FILE)?))
         }
     }
 }

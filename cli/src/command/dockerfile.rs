@@ -1,10 +1,10 @@
 //! `lap dockerfile`: what the frontend makes of a text, for scripts and for debugging.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use lap_frontend::word::{Lexer, Lookup};
 use lap_frontend::{Code, Diagnostic, Facts, Options, Parsed, Stages, check, ignore, lower, parse, stages, targets};
@@ -12,6 +12,8 @@ use lap_solver::image::{DEFAULT_PATH, History, ImageConfig};
 use lap_solver::pattern::Matcher;
 use lap_solver::platform::Platform;
 use serde_json::{Value, json};
+
+use crate::pipeline::context::{open_regular, read_bounded};
 
 /// Shows what the frontend makes of a text.
 #[derive(Debug, Parser)]
@@ -99,17 +101,19 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<i32> {
     }
 }
 
+/// Bytes of a line on standard input, at most.
+const LONGEST_QUESTION: u64 = 64 << 20;
+
 fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
 fn read(file: &std::path::Path) -> anyhow::Result<Parsed> {
     let bytes = if file.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        io::stdin().read_to_end(&mut bytes).context("read the Dockerfile from standard input")?;
-        bytes
+        read_bounded(io::stdin(), "standard input")?
     } else {
-        std::fs::read(file).with_context(|| format!("read {}", file.display()))?
+        let opened = open_regular(file).with_context(|| format!("cannot open {}", file.display()))?;
+        read_bounded(opened, &file.display().to_string())?
     };
     Ok(parse(&file.display().to_string(), bytes))
 }
@@ -213,16 +217,26 @@ fn finding(found: &Diagnostic) -> Option<Value> {
 /// Answers each line of standard input with one of standard output.
 fn answer(question: impl Fn(&Value) -> Result<Value, String>) -> anyhow::Result<i32> {
     let mut out = io::stdout().lock();
-    for line in io::stdin().lock().lines() {
-        let line = line.context("read a question from standard input")?;
-        let asked: Value = serde_json::from_str(&line).with_context(|| format!("read the question {line:?}"))?;
+    let mut input = io::stdin().lock();
+    loop {
+        let mut line = Vec::new();
+        io::Read::take(&mut input, LONGEST_QUESTION + 1)
+            .read_until(b'\n', &mut line)
+            .context("read a question from standard input")?;
+        if line.is_empty() {
+            return Ok(0);
+        }
+        if line.len() as u64 > LONGEST_QUESTION {
+            bail!("a question is longer than {} MiB", LONGEST_QUESTION >> 20);
+        }
+        let asked: Value = serde_json::from_slice(&line)
+            .with_context(|| format!("read the question {:?}", String::from_utf8_lossy(&line).trim_end()))?;
         let answer = match question(&asked) {
             Ok(result) => json!({ "result": result }),
             Err(error) => json!({ "error": error }),
         };
         writeln!(out, "{answer}")?;
     }
-    Ok(0)
 }
 
 /// Variables of a question.

@@ -424,7 +424,7 @@ pub(crate) fn read_inside(dir: &Path, path: &Path) -> anyhow::Result<Option<Vec<
     read_bounded(file, &path.display().to_string()).map(Some)
 }
 
-fn read_bounded(reader: impl Read, what: &str) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read_bounded(reader: impl Read, what: &str) -> anyhow::Result<Vec<u8>> {
     let mut text = Vec::new();
     reader.take(DOCKERFILE_LIMIT + 1).read_to_end(&mut text).with_context(|| format!("cannot read {what}"))?;
     if text.len() as u64 > DOCKERFILE_LIMIT {
@@ -434,7 +434,7 @@ fn read_bounded(reader: impl Read, what: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Opens a file whose content is to be read; a pipe or a device would be waited for, perhaps for ever.
-fn open_regular(path: &Path) -> std::io::Result<File> {
+pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;

@@ -190,8 +190,12 @@ pub(super) fn private_dir(path: &Path) -> Result<(), ContainerError> {
     made.map_err(ContainerError::file("create", path))
 }
 
+/// Bytes of a file that describes a container, at most.
+const LARGEST_FILE: u64 = 16 << 20;
+
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ContainerError> {
-    let bytes = fs::read(path).map_err(ContainerError::file("read", path))?;
+    let bytes = File::open(path).and_then(|file| lap_cache::fs::read_limited(file, LARGEST_FILE));
+    let bytes = bytes.map_err(ContainerError::file("read", path))?;
     serde_json::from_slice(&bytes).map_err(|error| ContainerError::file("read", path)(error.into()))
 }
 
