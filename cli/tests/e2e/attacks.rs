@@ -208,15 +208,16 @@ fn a_killed_build_leaves_nothing_to_the_next() {
 fn a_killed_run_leaves_nothing_to_the_next() {
     needs!(root);
     let lap = Lap::new();
-    for pause in [5, 10, 20, 40, 80] {
+    let sleep = format!("1{:06}", std::process::id());
+    for pause in [5, 10, 20, 40, 80, 400] {
         let mut child =
-            lap.command().args(["run", "--rm", "--network", "none", "busybox", "sleep", "1"]).spawn().unwrap();
+            lap.command().args(["run", "--rm", "--network", "none", "busybox", "sleep", &sleep]).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(pause));
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    // A container that had started goes on to its end.
-    wait_for("the containers", || lap.run(&["ps", "-q"]).ok().out.is_empty());
+    // A container in the foreground dies with who watches it.
+    wait_for("the containers to die", || run("pgrep", &["-f", &sleep]).out.is_empty());
     lap.run(&["run", "--rm", "--network", "none", "busybox", "true"]).ok();
     assert_eq!(lap.run(&["ps", "-aq"]).ok().out, "");
     let left = std::fs::read_dir(lap.path("store/containers")).unwrap();

@@ -52,12 +52,23 @@ impl Containers {
     ///
     /// # Errors
     /// Where it runs already or cannot be started; with `--rm` it is then removed.
-    pub fn start(&self, mut container: Container, size: Option<(u16, u16)>) -> Result<Attached, ContainerError> {
+    pub fn start(&self, container: Container, size: Option<(u16, u16)>) -> Result<Attached, ContainerError> {
+        // Nobody would read its output or note its end if it outlived this process.
+        self.begin(container, size, Init::Attached)
+    }
+
+    /// The same; `init` is process 1 where the container does not want one that reaps.
+    pub(super) fn begin(
+        &self,
+        mut container: Container,
+        size: Option<(u16, u16)>,
+        init: Init,
+    ) -> Result<Attached, ContainerError> {
         if matches!(container.state, State::Running(_)) {
             return Err(ContainerError::State { id: container.config.id, problem: "is running already" });
         }
         self.tidy(&mut container)?;
-        match self.launch(&container, size) {
+        match self.launch(&container, size, init) {
             Ok((running, network, emulators, notices)) => {
                 let started = self.watch(&mut container, &running, network.as_ref());
                 let keeps_log = !container.config.auto_remove;
@@ -74,7 +85,7 @@ impl Containers {
         }
     }
 
-    fn launch(&self, container: &Container, size: Option<(u16, u16)>) -> Result<Launched, ContainerError> {
+    fn launch(&self, container: &Container, size: Option<(u16, u16)>, init: Init) -> Result<Launched, ContainerError> {
         let config = &container.config;
         let mut notices = Vec::new();
         let mut network = None;
@@ -101,7 +112,8 @@ impl Containers {
             user_namespace = own.prepare(&emulated.platform)?;
             emulators = Some(own);
         }
-        let spec = Spec { user_namespace, ..self.spec(container, setup, address, size)? };
+        let init = if config.init { Init::Reaper } else { init };
+        let spec = Spec { user_namespace, init, ..self.spec(container, setup, address, size)? };
         Ok((sandbox::spawn(spec)?, network, emulators, notices))
     }
 
@@ -145,8 +157,7 @@ impl Containers {
                 false => Stdio::Pipes { stdin: config.interactive },
             },
             shm_size: config.shm_size,
-            init: if config.init { Init::Reaper } else { Init::Command },
-            user_namespace: None,
+            ..Spec::default()
         })
     }
 

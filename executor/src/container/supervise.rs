@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Containers;
 use super::directory::Container;
 use super::error::ContainerError;
+use crate::sandbox::Init;
 
 /// `argv[0]` of the watcher.
 pub(crate) const SUPERVISOR_NAME: &str = "lap-supervise";
@@ -84,7 +85,8 @@ pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
         Store::open(&root, mode).map_err(|error| ContainerError::invalid(error.to_string())).and_then(|store| {
             let containers = Containers::new(store, &run_dir);
             let container = containers.by_id(&id.to_string_lossy())?;
-            containers.start(container, None)
+            // It outlives a watcher that is killed.
+            containers.begin(container, None, Init::Command)
         });
     let mut attached = match started {
         Ok(attached) => attached,

@@ -76,6 +76,7 @@ pub(crate) fn enter(enter: Enter) -> Result<Running, SandboxError> {
                 user_namespace: enter.user_namespace.as_ref().map(AsRawFd::as_raw_fd),
             },
             reaper: true,
+            attached: true,
             guest: true,
             blobs,
         })

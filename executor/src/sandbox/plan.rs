@@ -23,6 +23,9 @@ pub(crate) struct Plan {
     pub(crate) command: Command,
     /// Whether the init stays, as the parent of the command.
     pub(crate) reaper: bool,
+    /// Whether the command is killed when the caller dies.
+    #[serde(default)]
+    pub(crate) attached: bool,
     /// Whether it runs the command in somebody else's namespaces, which do not end with it.
     pub(crate) guest: bool,
     /// Bytes that actions refer to; not part of the JSON.
@@ -222,7 +225,7 @@ impl Plan {
         // In version 1 this is a mount for each controller: only for containers, which live long enough to look.
         if host.cgroup_v2 {
             actions.push(Action::CgroupFs(Vec::new()));
-        } else if spec.init == Init::Command {
+        } else if spec.init != Init::Reaper {
             let shown = group.iter().filter_map(|dir| super::cgroup::shown_as(dir)).collect::<Vec<_>>();
             if !shown.is_empty() {
                 actions.push(Action::CgroupFs(shown));
@@ -284,6 +287,7 @@ impl Plan {
                 user_namespace: spec.user_namespace.as_ref().map(AsRawFd::as_raw_fd),
             },
             reaper: spec.init == Init::Reaper,
+            attached: spec.init == Init::Attached,
             guest: false,
             blobs,
         })

@@ -186,8 +186,11 @@ pub enum Init {
     /// A small init that reaps orphans and ends the sandbox when the command ends or when the caller dies.
     #[default]
     Reaper,
-    /// The command itself, as with `docker run`; it outlives the caller.
+    /// The command itself, as with `docker run -d`; it outlives the caller.
     Command,
+    /// The command itself, which is killed when the calling thread dies. One that is setuid or has file capabilities
+    /// is not, where these give anything (prctl(2), `PR_SET_PDEATHSIG`).
+    Attached,
 }
 
 /// Soft and hard value of a process limit.

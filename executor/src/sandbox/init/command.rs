@@ -124,7 +124,7 @@ fn prepare(plan: &Plan, identity: &Account, cwd: &OwnedFd, terminal: Option<Owne
         chunks.iter().map(|bytes| Instruction::from_bytes(*bytes)).collect()
     });
     confine(&plan.command, identity, filter.as_deref())?;
-    if plan.guest {
+    if plan.attached {
         // Last, since a change of identity clears it.
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
             .during(|| "set the parent-death signal".to_owned())?;
@@ -304,10 +304,19 @@ fn not_started(program: &str, errno: NixErrno, exists: bool) -> Failure {
             FailureKind::NotFound,
             Some("the file is there, but what runs it is not: its #! line or its dynamic loader names a missing file"),
         ),
-        NixErrno::ENOENT | NixErrno::ENOTDIR => (FailureKind::NotFound, None),
+        NixErrno::ENOENT | NixErrno::ENOTDIR => {
+            (FailureKind::NotFound, Some("install the program in the image, or correct its path"))
+        }
         NixErrno::ENOEXEC => {
             (FailureKind::NotExecutable, Some("it is no program for this machine, or a script without a #! line"))
         }
+        NixErrno::EACCES if std::fs::metadata(program).is_ok_and(|metadata| metadata.is_dir()) => {
+            (FailureKind::NotExecutable, Some("it is a directory: name a program"))
+        }
+        NixErrno::EACCES => (
+            FailureKind::NotExecutable,
+            Some("the user may not execute it: see chmod +x, the directories above it, and the user it runs as"),
+        ),
         NixErrno::E2BIG => (FailureKind::NotExecutable, Some("arguments and environment together are too long")),
         _ => (FailureKind::NotExecutable, None),
     };
