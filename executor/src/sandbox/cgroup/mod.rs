@@ -54,6 +54,10 @@ impl Group {
         if parent.split('/').any(|part| part == "..") {
             return Err(SandboxError::Invalid { what: format!("control group parent {parent:?} leads upwards") });
         }
+        // What somebody with limits left lies in hierarchies that we may not touch otherwise.
+        for root in hierarchies.v1.iter().map(|one| &one.root).chain(&hierarchies.v2) {
+            sweep(&root.join(parent));
+        }
         let mut group = Self::default();
         for controller in ["cpuset", "cpu", "memory", "pids"] {
             let v1 = hierarchies.v1_of(controller);
@@ -132,7 +136,6 @@ impl Group {
         let dir = above.join(name);
         let fresh = !self.dirs.contains(&dir);
         if fresh {
-            sweep(&above);
             make(&above, &dir, |above| {
                 // An empty cpuset takes no process.
                 if controller == "cpuset" { hierarchy::inherit_cpuset(root, above) } else { Ok(()) }
@@ -155,7 +158,6 @@ impl Group {
         }
         let above = root.join(parent);
         let dir = above.join(name);
-        sweep(&above);
         make(&above, &dir, |above| {
             hierarchy::enable(root, controller)?;
             let mut level = root.to_path_buf();
@@ -213,20 +215,26 @@ fn make(above: &Path, dir: &Path, prepare: impl Fn(&Path) -> io::Result<()>) -> 
         match made {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            other => return other,
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                // It is in use otherwise.
+                drop(fs::remove_dir(above));
+                return Err(error);
+            }
         }
     }
     Err(io::Error::other(format!("{} keeps disappearing", above.display())))
 }
 
-/// Removes, once in the life of this process, empty groups whose makers were killed before they could. A group's name
-/// begins with its maker's process number.
+/// Removes, once in the life of this process, empty groups whose makers were killed before they could, and the
+/// directory above them. A group's name begins with its maker's process number.
 fn sweep(above: &Path) {
     static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     if !SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(above.to_path_buf()) {
         return;
     }
-    for entry in fs::read_dir(above).into_iter().flatten().flatten() {
+    let Ok(entries) = fs::read_dir(above) else { return };
+    for entry in entries.flatten() {
         let name = entry.file_name();
         let maker = name.to_str().and_then(|name| name.split_once('-')).and_then(|(pid, _)| pid.parse::<u32>().ok());
         if maker.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
@@ -234,6 +242,7 @@ fn sweep(above: &Path) {
             drop(fs::remove_dir(entry.path()));
         }
     }
+    drop(fs::remove_dir(above));
 }
 
 #[cfg(test)]
