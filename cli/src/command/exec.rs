@@ -1,7 +1,7 @@
 //! `lap exec`
 
 use anyhow::{Context as _, bail};
-use lap_executor::container::ExecOptions;
+use lap_executor::container::{ContainerError, ExecOptions};
 
 use crate::args::Exec;
 use crate::command::{App, containers, run as options};
@@ -26,7 +26,10 @@ pub(super) fn run(app: &App, args: Exec) -> anyhow::Result<i32> {
         size: terminal::size(),
     };
     let signals = hold_signals();
-    let mut running = containers.exec(&container, options).map_err(containers::failure)?;
+    let mut running = containers.exec(&container, options).map_err(|error| match error {
+        ContainerError::State { .. } => not_there(error),
+        error => containers::failure(error),
+    })?;
     let terminal = running.terminal.as_ref().map(std::os::fd::OwnedFd::try_clone).transpose()?;
     forward(signals, Receiver::Command(running.killer()?), terminal);
     let raw = connect(&mut running, args.interactive);
