@@ -249,11 +249,45 @@ pub enum RegistryError {
     Cancelled,
 }
 
+/// Whether a connection failed since the other side's certificate is not trusted.
+fn is_about_certificates(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("certificate") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
 impl RegistryError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unreachable { source, .. } if is_about_certificates(source) => {
+                "name the file with the registry's CA certificates in SSL_CERT_FILE"
+            }
+            Self::Unreachable { .. } | Self::BrokenOff { .. } => {
+                "check the registry's name, and that it can be reached from here (network, proxy, firewall)"
+            }
+            Self::Denied { with_login: true, .. } => "check the login, and that it may do this",
+            Self::Denied { with_login: false, .. } => {
+                "check the name; for a private repository put a login into ~/.docker/config.json or $REGISTRY_AUTH_FILE"
+            }
+            Self::NotFound { .. } => "check name and tag; some registries say so, too, where a login is missing",
+            Self::NoPlatform { .. } => "choose one of them with --platform",
+            Self::Status { status: 429, .. } => "wait a while, or log in: the registry limits how often it is asked",
+            Self::Status { status: 500.., .. } => "try again later: the registry has a problem",
+            _ => return None,
+        })
+    }
+
     /// Whether the bytes that came were not those announced: worth one more try, never worth keeping.
     pub(super) const fn is_corruption(&self) -> bool {
         matches!(

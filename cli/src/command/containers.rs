@@ -4,7 +4,7 @@ use lap_executor::container::{ContainerError, Containers};
 
 use crate::command::App;
 use crate::exit::{FAILED, WithCode};
-use crate::ui::error::Hint as _;
+use crate::ui::error::advise;
 
 /// The containers of the store.
 pub(super) fn all(app: &App) -> anyhow::Result<Containers> {
@@ -16,10 +16,7 @@ pub(super) fn failure(error: ContainerError) -> anyhow::Error {
     let code = error.exit_code();
     let hint = error.hint().map(str::to_owned);
     let error = match hint {
-        Some(hint) => match Err::<(), _>(error).hint(hint) {
-            Ok(()) => return anyhow::anyhow!("no error"),
-            Err(error) => error,
-        },
+        Some(hint) => advise(error, hint),
         None => anyhow::Error::new(error),
     };
     WithCode::wrap(code, error)

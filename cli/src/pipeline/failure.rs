@@ -10,7 +10,7 @@ use lap_solver::drive::SolveError;
 use lap_solver::graph::{Graph, Location, Op};
 
 use super::Request;
-use crate::ui::error::excerpt;
+use crate::ui::error::{FULL, advise, excerpt};
 
 /// A failed step: its output's end, its lines, and why.
 pub(super) fn step(error: SolveError<WorkerError>, graph: &Graph, file: &str, text: &[u8]) -> Error {
@@ -31,7 +31,13 @@ pub(super) fn step(error: SolveError<WorkerError>, graph: &Graph, file: &str, te
         }
         _ => format!("failed to solve: {}", metadata.name.lines().next().unwrap_or_default()),
     };
-    Error::new(error).context(Located { before: out + &place(metadata.location.as_ref(), file, text), what })
+    let full = matches!(error, WorkerError::Exec(ExecError::Failed { store_full: true, .. }));
+    let hint = if full { Some(FULL.to_owned()) } else { error.hint().map(str::to_owned) };
+    let error = match hint {
+        Some(hint) => advise(error, hint),
+        None => Error::new(error),
+    };
+    error.context(Located { before: out + &place(metadata.location.as_ref(), file, text), what })
 }
 
 /// A base image that cannot be had, with the first line that names it.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Error;
+use lap_cache::registry::RegistryError;
 
 use crate::pipeline::Located;
 use crate::ui::visible;
@@ -35,8 +36,13 @@ pub(crate) trait Hint<T> {
 
 impl<T, E: Into<Error>> Hint<T> for Result<T, E> {
     fn hint(self, hint: impl Into<String>) -> Result<T, Error> {
-        self.map_err(|error| Advice { hint: hint.into(), error: error.into() }.into())
+        self.map_err(|error| advise(error, hint))
     }
+}
+
+/// An error with what the user can do about it.
+pub(crate) fn advise(error: impl Into<Error>, hint: impl Into<String>) -> Error {
+    Advice { hint: hint.into(), error: error.into() }.into()
 }
 
 /// What was rendered before it became an error, and then the line that scripts look for.
@@ -82,14 +88,19 @@ pub(crate) fn render(error: &Error, color: bool) -> String {
         said = text;
     }
     let advice = error.chain().find_map(|cause| cause.downcast_ref::<Advice>()).map(|advice| advice.hint.as_str());
-    if let Some(hint) = advice.or_else(|| is_full(error).then_some(FULL)) {
+    if let Some(hint) = advice.or_else(|| is_full(error).then_some(FULL)).or_else(|| of_registry(error)) {
         let _ = writeln!(out, "  try: {}", visible(hint));
     }
     out
 }
 
 /// What helps where no room is left.
-const FULL: &str = "make room on the file system of the store, or use another store with --root";
+pub(crate) const FULL: &str = "make room on the file system of the store, or use another store with --root";
+
+/// What a registry's error advises.
+fn of_registry(error: &Error) -> Option<&'static str> {
+    error.chain().find_map(|cause| cause.downcast_ref::<RegistryError>()?.hint())
+}
 
 /// Whether a file system or a quota is full.
 fn is_full(error: &Error) -> bool {

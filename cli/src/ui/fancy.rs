@@ -1,6 +1,7 @@
 //! Lines that move: a headline, the steps that are under way with the end of their output, bars for transfers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -19,6 +20,8 @@ pub(super) struct Fancy {
     headline: ProgressBar,
     steps: BTreeMap<VertexId, ProgressBar>,
     parts: BTreeMap<String, ProgressBar>,
+    /// The parts whose end was told: fetching and unpacking a layer end together.
+    told: BTreeSet<String>,
     color: bool,
     any_step: bool,
 }
@@ -27,7 +30,7 @@ impl Fancy {
     pub(super) fn new(color: bool) -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20));
         let headline = screen.add(ProgressBar::new_spinner().with_style(style("{msg}")));
-        Self { screen, headline, steps: BTreeMap::new(), parts: BTreeMap::new(), color, any_step: false }
+        Self { screen, headline, steps: BTreeMap::new(), parts: BTreeMap::new(), told: BTreeSet::new(), color, any_step: false }
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
@@ -125,9 +128,14 @@ impl Painter for Fancy {
             }
             Change::Part(id) => {
                 let Some(part) = model.parts.get(id) else { return };
+                if part.action == Action::Exists && !part.done {
+                    return;
+                }
                 let bar = self.parts.entry(id.clone()).or_insert_with(|| {
                     let template = if part.total.is_some_and(|total| total > 0) {
                         " {prefix} {msg:11} [{bar:25}] {bytes:>10}/{total_bytes:10} {bytes_per_sec}"
+                    } else if part.action == Action::Resolve {
+                        " {prefix} {msg}"
                     } else {
                         " {prefix} {msg} {bytes}"
                     };
@@ -144,7 +152,7 @@ impl Painter for Fancy {
                 {
                     bar.finish_and_clear();
                     // In a build the transfers belong to steps, which stay. That a name was looked up says nothing.
-                    if !self.any_step && part.action != Action::Resolve {
+                    if !self.any_step && part.action != Action::Resolve && self.told.insert(id.clone()) {
                         drop(self.screen.println(format!(" {}", ended(id, part))));
                     }
                 }
@@ -173,7 +181,8 @@ impl Painter for Fancy {
         if self.any_step {
             let (done, seen) = model.counts();
             let word = model.outcome();
-            drop(self.screen.println(format!("[+] Building {} ({done}/{seen}) {word}", seconds(at))));
+            // Nothing moves any more: what comes after begins on a line of its own.
+            drop(writeln!(std::io::stderr(), "[+] Building {} ({done}/{seen}) {word}", seconds(at)));
         }
     }
 }

@@ -148,3 +148,61 @@ fn stages_without_a_path_between_them_run_side_by_side() {
     );
     lap.build("app", &dockerfile).ok();
 }
+
+#[test]
+fn rawjson_has_the_shape_of_buildkits() {
+    needs!(root);
+    let lap = Lap::new();
+    let dockerfile = "FROM busybox AS base\nRUN printf out; printf err >&2; printf '\\377'\nFROM base\nCOPY Dockerfile /\n\
+         RUN exit 3\n";
+    let said = lap.build_with("app", dockerfile, &["--progress", "rawjson"]).code(1);
+    let status: Vec<serde_json::Value> =
+        said.err.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Field by field what `client/graph.go` has; nothing is null.
+    let fields = [
+        ("vertexes", &["digest", "inputs", "name", "started", "completed", "cached", "error"][..]),
+        ("statuses", &["id", "vertex", "name", "total", "current", "timestamp", "started", "completed"]),
+        ("logs", &["vertex", "stream", "data", "timestamp"]),
+        ("warnings", &["vertex", "level", "short", "detail", "url", "sourceInfo", "range"]),
+    ];
+    let mut found = std::collections::BTreeMap::<&str, Vec<&serde_json::Value>>::new();
+    for (name, value) in status.iter().flat_map(|one| one.as_object().unwrap()) {
+        let (name, known) = fields.iter().find(|(known, _)| known == name).unwrap();
+        for value in value.as_array().unwrap() {
+            for (field, value) in value.as_object().unwrap() {
+                assert!(known.contains(&field.as_str()) && !value.is_null(), "{field}: {value}");
+            }
+            found.entry(name).or_default().push(value);
+        }
+    }
+    let digest = |value: &serde_json::Value| {
+        let text = value.as_str().unwrap().strip_prefix("sha256:").unwrap().to_owned();
+        assert!(text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()), "{text}");
+        text
+    };
+    let mut known = std::collections::BTreeSet::new();
+    for vertex in &found["vertexes"] {
+        known.insert(digest(&vertex["digest"]));
+        let started = vertex["started"].as_str().unwrap();
+        assert!(started.starts_with("20") && started.ends_with('Z') && started.contains('T'), "{started}");
+    }
+    let named = |name: &str| {
+        found["vertexes"].iter().rfind(|vertex| vertex["name"].as_str().unwrap().contains(name)).unwrap()
+    };
+    assert!(named("RUN printf")["completed"].is_string() && named("RUN printf")["error"].is_null());
+    assert!(named("RUN exit 3")["error"].as_str().unwrap().contains("exit code: 3"));
+    let copy = named("COPY")["inputs"].as_array().unwrap().iter().map(digest).collect::<Vec<_>>();
+    assert!(copy.len() == 2 && copy.iter().all(|input| known.contains(input)));
+    // Bytes as they came, by stream.
+    let data = |stream: u64| {
+        let logs = found["logs"].iter().filter(|log| log["stream"] == stream);
+        logs.map(|log| log["data"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    assert!(["b3V0/w==", "b3V0 /w=="].contains(&data(1).as_str()), "{}", data(1));
+    assert_eq!(data(2), "ZXJy");
+    assert!(found["logs"].iter().all(|log| known.contains(&digest(&log["vertex"]))));
+
+    let cached = lap.build_with("app", "FROM busybox\nRUN printf out; printf err >&2; printf '\\377'\n", &["--progress", "rawjson"]);
+    assert!(cached.ok().err.contains(r#""cached":true"#));
+    assert_eq!(lap.build_with("app", "FROM busybox\n", &["--progress", "none"]).ok().err, "");
+}

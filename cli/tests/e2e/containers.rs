@@ -24,6 +24,15 @@ fn exit_codes_are_dockers() {
         lap.run(&with(&["run", "--rm", "--init", "--network", "none", "busybox"], command)).code(code);
     }
     lap.run(&["run", "--rm", "--pull", "never", "nothing"]).code(125);
+    for (program, hint) in [
+        ("/etc", "it is a directory"),
+        ("/etc/passwd", "chmod +x"),
+        ("no-such-program", "install the program"),
+        ("/no/such/program", "correct its path"),
+    ] {
+        let said = lap.run(&with(&NONE, &["busybox", program]));
+        assert!(said.err.contains(program) && said.err.contains("try:") && said.err.contains(hint), "{}", said.err);
+    }
     assert_eq!(lap.run(&["ps", "-aq"]).ok().out, "", "--rm leaves nothing");
 }
 
@@ -75,9 +84,12 @@ fn a_container_lives_in_the_background() {
     lap.run(&["exec", "web", "no-such-program"]).code(127);
     assert_eq!(lap.run_with(&["exec", "-i", "web", "cat"], b"in").ok().out, "in");
 
+    lap.run(&["exec", "web", "/etc"]).code(126);
+    lap.run(&["exec", "nothing", "true"]).code(1);
     lap.run(&["run", "-d", "--name", "web", "busybox"]).code(125);
     lap.run(&["rm", "web"]).code(1);
     assert_eq!(lap.run(&["stop", "web"]).ok().out, "web\n");
+    lap.run(&["exec", "web", "true"]).code(1);
     let state = lap.run(&["inspect", "web"]).ok().json()[0]["State"].clone();
     assert_eq!((state["Status"].as_str(), state["ExitCode"].as_i64()), (Some("exited"), Some(3)));
     assert!(lap.run(&["ps"]).ok().out.lines().count() == 1);

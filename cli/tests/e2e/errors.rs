@@ -42,7 +42,11 @@ fn a_broken_dockerfile_is_shown_where_it_is_broken() {
         refuses(&lap, &["build", "ctx"], 1, words);
     }
     lap.write("ctx/Dockerfile", "FROM scratch AS only\n");
-    refuses(&lap, &["build", "--target", "onlyy", "ctx"], 1, &["onlyy", "only"]);
+    refuses(&lap, &["build", "--target", "onlyy", "ctx"], 1, &["onlyy", "did you mean only?"]);
+    lap.write("ctx/Dockerfile", "FROM scratch AS one\nFROM scratch AS two\n");
+    refuses(&lap, &["build", "--target", "final", "ctx"], 1, &["final", "stages: one, two"]);
+    let said = lap.run(&["build", "--target", "final", "ctx"]);
+    assert!(!said.err.contains("FROM"), "no line is to blame: {}", said.err);
 }
 
 #[test]
@@ -54,6 +58,8 @@ fn mistakes_of_the_command_line_have_their_own_code() {
     refuses(&lap, &["build", "-o", "type=zip", "."], 2, &["zip"]);
     refuses(&lap, &["build", "-t", "Upper Case", "."], 1, &["Upper Case"]);
     refuses(&lap, &["run", "--memory", "lots", "x"], 125, &["lots"]);
+    // As with Docker the last one counts.
+    refuses(&lap, &["run", "--pull", "always", "--pull", "never", "x"], 125, &["no such image: x"]);
 }
 
 #[test]
@@ -102,10 +108,21 @@ fn a_missing_source_names_file_and_line() {
 fn a_registry_that_refuses_is_named() {
     let lap = Lap::empty();
     // Nobody listens there.
-    refuses(&lap, &["pull", "127.0.0.1:1/a/b:c"], 1, &["127.0.0.1:1"]);
+    refuses(&lap, &["pull", "127.0.0.1:1/a/b:c"], 1, &["127.0.0.1:1", "try: check the registry's name"]);
     refuses(&lap, &["push", "127.0.0.1:1/a/b:c"], 1, &["127.0.0.1:1/a/b:c"]);
     lap.write("ctx/Dockerfile", "FROM 127.0.0.1:1/a/b:c\n");
-    refuses(&lap, &["build", "ctx"], 1, &["127.0.0.1:1/a/b:c", "Dockerfile:1"]);
+    refuses(&lap, &["build", "ctx"], 1, &["127.0.0.1:1/a/b:c", "Dockerfile:1", "try: "]);
+}
+
+#[test]
+fn what_a_registry_refuses_has_advice() {
+    needs!("docker-registry");
+    let lap = Lap::empty();
+    let registry = crate::support::Registry::start();
+    let missing = format!("{}/a/b:c", registry.address);
+    refuses(&lap, &["pull", &missing], 1, &["not known to the registry", "try: check name and tag"]);
+    lap.write("ctx/Dockerfile", format!("FROM {missing}\n"));
+    refuses(&lap, &["build", "ctx"], 1, &["not known to the registry", "Dockerfile:1", "try: check name and tag"]);
 }
 
 #[test]
@@ -124,10 +141,37 @@ fn a_full_disk_is_said_and_survived() {
     small(&["import", crate::support::busybox().to_str().unwrap(), "busybox"]).ok();
     lap.write("ctx/Dockerfile", "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=64\n");
     let full = small(&["build", "ctx"]);
+    let shared = small(&["run", "--rm", "--network", "none", "busybox", "dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M"]);
     lap.write("ctx/Dockerfile", "FROM busybox\nRUN echo small > /small\n");
     let after = small(&["build", "-q", "ctx"]);
     crate::support::run("umount", &["-l", mount.to_str().unwrap()]).ok();
     assert_eq!(full.code, 1, "{}", full.err);
-    assert!(full.err.contains("No space left on device"), "{}", full.err);
+    assert!(full.err.contains("No space left on device") && full.err.contains("make room"), "{}", full.err);
+    assert!(shared.code != 0 && !shared.err.contains("make room"), "{}", shared.err);
     after.ok();
+}
+
+#[test]
+fn files_without_an_end_are_not_read_to_it() {
+    let lap = Lap::empty();
+    refuses(&lap, &["dockerfile", "parse", "/dev/zero"], 1, &["/dev/zero", "not a regular file"]);
+    let large = lap.write("large", vec![b'#'; 70 << 20]);
+    let large = large.to_str().unwrap();
+    refuses(&lap, &["dockerfile", "parse", large], 1, &[large, "larger than"]);
+    let said = lap.run_with(&["dockerfile", "ignore"], &vec![b' '; 70 << 20]).code(1);
+    assert!(said.err.contains("a question is longer than 64 MiB"), "{}", said.err);
+    // Logins, and what the store says of itself.
+    std::fs::create_dir(lap.path("docker")).unwrap();
+    std::fs::copy(large, lap.path("docker/config.json")).unwrap();
+    let mut pull = lap.command();
+    let output = pull.env("DOCKER_CONFIG", lap.path("docker")).args(["pull", "127.0.0.1:1/x"]).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("config.json") && err.contains("larger than"), "{err}");
+    if !crate::support::is_root(module_path!()) {
+        return;
+    }
+    lap.run(&["import", crate::support::busybox().to_str().unwrap(), "busybox"]).ok();
+    let layer = std::fs::read_dir(lap.path("store/layers")).unwrap().next().unwrap().unwrap().path();
+    std::fs::copy(large, layer.join("layer.json")).unwrap();
+    refuses(&lap, &["run", "--network", "none", "busybox", "true"], 125, &["layer.json", "larger than"]);
 }

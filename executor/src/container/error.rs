@@ -105,6 +105,7 @@ impl ContainerError {
         match self {
             Self::Sandbox(error) => error.hint(),
             Self::Supervisor { hint, .. } => hint.as_deref(),
+            Self::Network(error) => error.hint(),
             Self::NameTaken { .. } => Some("remove or rename that container, or choose another name"),
             _ => None,
         }

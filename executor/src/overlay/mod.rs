@@ -18,6 +18,8 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen,
 };
 
+use crate::sandbox::kernel_hint;
+
 /// Layers could not be stacked.
 #[derive(Debug, thiserror::Error)]
 pub enum OverlayError {
@@ -44,6 +46,16 @@ pub enum OverlayError {
     /// There is nothing to show.
     #[error("a file system without any directory")]
     Empty,
+}
+
+impl OverlayError {
+    /// What to do about it, where that is known.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Mount { source, .. } => kernel_hint("mount an overlay", source.raw_os_error()?),
+            Self::Open { .. } | Self::Empty => None,
+        }
+    }
 }
 
 fn said(message: &str) -> String {

@@ -86,8 +86,53 @@ impl SandboxError {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Inside(failure) => failure.hint.as_deref(),
-            _ => None,
+            Self::Inside(failure) => {
+                failure.hint.as_deref().or_else(|| kernel_hint(&failure.act, failure.errno?))
+            }
+            Self::Os { what, source } => kernel_hint(what, source.raw_os_error()?),
+            Self::Invalid { .. } | Self::Limit { .. } => None,
         }
+    }
+}
+
+/// What to do where the kernel refuses what every sandbox needs.
+pub(crate) fn kernel_hint(act: &str, errno: i32) -> Option<&'static str> {
+    let namespaces = act.starts_with("clone") || act.starts_with("unshare");
+    match errno {
+        libc::ENOSYS => Some("the kernel is too old, or a filter around us forbids the call: Linux 5.12 or later is needed"),
+        libc::ENODEV if act.contains("overlay") => Some("the kernel has no overlay file system: try `modprobe overlay`"),
+        libc::EINVAL if namespaces => {
+            Some("the kernel lacks a kind of namespace: mount, pid, ipc, uts, net and cgroup (CONFIG_*_NS) are needed")
+        }
+        libc::EPERM if namespaces => {
+            Some("namespaces may not be made here: inside another container, that one needs CAP_SYS_ADMIN")
+        }
+        libc::ENOSPC | libc::EUSERS if namespaces => {
+            Some("there are as many namespaces as the machine allows: see the sysctls user.max_*_namespaces")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_lacks_is_named() {
+        let inside = |act: &str, errno| {
+            let failure = Failure { kind: FailureKind::Setup, act: act.to_owned(), errno: Some(errno), hint: None };
+            SandboxError::from(failure).hint().map(str::to_owned)
+        };
+        assert!(inside("fsopen(overlay)", libc::ENODEV).is_some_and(|hint| hint.contains("modprobe overlay")));
+        assert!(inside("mount_setattr", libc::ENOSYS).is_some_and(|hint| hint.contains("Linux 5.12")));
+        assert!(inside("unshare(CLONE_NEWCGROUP)", libc::EINVAL).is_some_and(|hint| hint.contains("CONFIG_*_NS")));
+        assert_eq!(inside("sethostname", libc::EINVAL), None);
+        let outside = |errno| SandboxError::Os {
+            what: "clone(flags 0x7c020000)".to_owned(),
+            source: io::Error::from_raw_os_error(errno),
+        };
+        assert!(outside(libc::ENOSPC).hint().is_some_and(|hint| hint.contains("max_*_namespaces")));
+        assert!(outside(libc::EPERM).hint().is_some_and(|hint| hint.contains("CAP_SYS_ADMIN")));
     }
 }

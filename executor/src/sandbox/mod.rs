@@ -21,6 +21,7 @@ use std::os::fd::OwnedFd;
 use rustix::process::Signal;
 
 pub(crate) use enter::{Enter, enter};
+pub(crate) use error::kernel_hint;
 pub use error::{Failure, FailureKind, SandboxError};
 pub use pump::resize;
 pub use running::{Exit, Killer, Running};

@@ -66,3 +66,16 @@ pub enum WorkerError {
     #[error("internal error: {0}")]
     Lost(#[from] tokio::task::JoinError),
 }
+
+impl WorkerError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Exec(ExecError::Sandbox(error)) => error.hint(),
+            Self::Exec(ExecError::Network(error)) => error.hint(),
+            Self::Overlay(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

@@ -35,6 +35,8 @@ pub enum ExecError {
         memory: Option<u64>,
         /// The end of its output, both streams as they came.
         tail: Vec<u8>,
+        /// Whether it left no room on the file system of the store.
+        store_full: bool,
     },
     /// The command was killed since it ran for too long.
     #[error("killed after {limit:?}, the longest that --timeout lets it run")]
@@ -116,7 +118,8 @@ pub(crate) async fn run(
     let Attempt { exit, tail, workspace, .. } = tried;
     if exit.code != 0 {
         let memory = worker.options.limits.memory;
-        return Err(ExecError::Failed { code: exit.code, oom_killed: exit.oom_killed, memory, tail }.into());
+        let (code, oom_killed, store_full) = (exit.code, exit.oom_killed, is_full(&workspace, &tail));
+        return Err(ExecError::Failed { code, oom_killed, memory, tail, store_full }.into());
     }
     commit(worker, root, workspace).await
 }
@@ -190,6 +193,17 @@ async fn installs_privileges(worker: &BuildWorker, workspace: &Workspace) -> Res
         Ok(store.directory_gives_privileges(upper)?)
     })
     .await?
+}
+
+/// Whether a failed command met the end of the store's file system: nothing is left of it, or little and the command
+/// says so.
+fn is_full(workspace: &Workspace, tail: &[u8]) -> bool {
+    const NOTHING: u64 = 1 << 20;
+    const LITTLE: u64 = 512 << 20;
+    let Ok(stat) = rustix::fs::statvfs(workspace.path()) else { return false };
+    let (bytes, inodes) = (stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_files == 0 || stat.f_favail > 0);
+    let complains = String::from_utf8_lossy(tail).contains("No space left on device");
+    bytes < NOTHING || !inodes || complains && bytes < LITTLE
 }
 
 async fn commit(worker: &BuildWorker, root: Snapshot, workspace: Workspace) -> Result<Snapshot, WorkerError> {
