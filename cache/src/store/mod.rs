@@ -323,9 +323,7 @@ fn read_small(dir: impl AsFd, path: &str) -> Result<Option<Vec<u8>>, io::Error> 
     match rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, FileMode::empty()) {
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno.into()),
-        Ok(file) => {
-            Ok(Some(fs::read_limited(std::fs::File::from(file), LARGEST_FILE)?))
-        }
+        Ok(file) => Ok(Some(fs::read_limited(std::fs::File::from(file), LARGEST_FILE)?)),
     }
 }
 

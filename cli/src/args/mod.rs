@@ -34,7 +34,14 @@ pub(crate) use values::{ByteSize, Call, Called, Cpus, KeyValue, Output, OutputKi
 
 /// Builds container images from Dockerfiles and runs them, without a daemon
 #[derive(Debug, Parser)]
-#[command(name = "lap", version, propagate_version = true, arg_required_else_help = true, args_override_self = true, max_term_width = 100)]
+#[command(
+    name = "lap",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    args_override_self = true,
+    max_term_width = 100
+)]
 pub(crate) struct Lap {
     /// Directory of the store [env: LAP_ROOT]
     ///

@@ -30,7 +30,15 @@ impl Fancy {
     pub(super) fn new(color: bool) -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20));
         let headline = screen.add(ProgressBar::new_spinner().with_style(style("{msg}")));
-        Self { screen, headline, steps: BTreeMap::new(), parts: BTreeMap::new(), told: BTreeSet::new(), color, any_step: false }
+        Self {
+            screen,
+            headline,
+            steps: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            told: BTreeSet::new(),
+            color,
+            any_step: false,
+        }
     }
 
     fn paint(&self, code: &str, text: &str) -> String {

@@ -186,9 +186,8 @@ fn rawjson_has_the_shape_of_buildkits() {
         let started = vertex["started"].as_str().unwrap();
         assert!(started.starts_with("20") && started.ends_with('Z') && started.contains('T'), "{started}");
     }
-    let named = |name: &str| {
-        found["vertexes"].iter().rfind(|vertex| vertex["name"].as_str().unwrap().contains(name)).unwrap()
-    };
+    let named =
+        |name: &str| found["vertexes"].iter().rfind(|vertex| vertex["name"].as_str().unwrap().contains(name)).unwrap();
     assert!(named("RUN printf")["completed"].is_string() && named("RUN printf")["error"].is_null());
     assert!(named("RUN exit 3")["error"].as_str().unwrap().contains("exit code: 3"));
     let copy = named("COPY")["inputs"].as_array().unwrap().iter().map(digest).collect::<Vec<_>>();
@@ -202,7 +201,11 @@ fn rawjson_has_the_shape_of_buildkits() {
     assert_eq!(data(2), "ZXJy");
     assert!(found["logs"].iter().all(|log| known.contains(&digest(&log["vertex"]))));
 
-    let cached = lap.build_with("app", "FROM busybox\nRUN printf out; printf err >&2; printf '\\377'\n", &["--progress", "rawjson"]);
+    let cached = lap.build_with(
+        "app",
+        "FROM busybox\nRUN printf out; printf err >&2; printf '\\377'\n",
+        &["--progress", "rawjson"],
+    );
     assert!(cached.ok().err.contains(r#""cached":true"#));
     assert_eq!(lap.build_with("app", "FROM busybox\n", &["--progress", "none"]).ok().err, "");
 }

@@ -141,7 +141,8 @@ fn a_full_disk_is_said_and_survived() {
     small(&["import", crate::support::busybox().to_str().unwrap(), "busybox"]).ok();
     lap.write("ctx/Dockerfile", "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=64\n");
     let full = small(&["build", "ctx"]);
-    let shared = small(&["run", "--rm", "--network", "none", "busybox", "dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M"]);
+    let shared =
+        small(&["run", "--rm", "--network", "none", "busybox", "dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M"]);
     lap.write("ctx/Dockerfile", "FROM busybox\nRUN echo small > /small\n");
     let after = small(&["build", "-q", "ctx"]);
     crate::support::run("umount", &["-l", mount.to_str().unwrap()]).ok();

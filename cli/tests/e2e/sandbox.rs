@@ -214,7 +214,18 @@ fn su_and_sudo_of_debian_work() {
          stat -c %a /usr/bin/su > /mode"
     );
     lap.build("app", &format!("FROM debian\nRUN {script}\n")).ok();
-    let said = lap.run(&["run", "--rm", "--network", "none", "-u", "u", "app", "sh", "-c", "cat /flag /id /mode; su u -c whoami"]);
+    let said = lap.run(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "-u",
+        "u",
+        "app",
+        "sh",
+        "-c",
+        "cat /flag /id /mode; su u -c whoami",
+    ]);
     let out = said.ok().out;
     assert!(out.starts_with("0uid=1000(u)") && out.contains("4755") && out.ends_with("u\n"), "{out}");
 }

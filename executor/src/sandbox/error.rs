@@ -86,9 +86,7 @@ impl SandboxError {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Inside(failure) => {
-                failure.hint.as_deref().or_else(|| kernel_hint(&failure.act, failure.errno?))
-            }
+            Self::Inside(failure) => failure.hint.as_deref().or_else(|| kernel_hint(&failure.act, failure.errno?)),
             Self::Os { what, source } => kernel_hint(what, source.raw_os_error()?),
             Self::Invalid { .. } | Self::Limit { .. } => None,
         }
@@ -99,8 +97,12 @@ impl SandboxError {
 pub(crate) fn kernel_hint(act: &str, errno: i32) -> Option<&'static str> {
     let namespaces = act.starts_with("clone") || act.starts_with("unshare");
     match errno {
-        libc::ENOSYS => Some("the kernel is too old, or a filter around us forbids the call: Linux 5.12 or later is needed"),
-        libc::ENODEV if act.contains("overlay") => Some("the kernel has no overlay file system: try `modprobe overlay`"),
+        libc::ENOSYS => {
+            Some("the kernel is too old, or a filter around us forbids the call: Linux 5.12 or later is needed")
+        }
+        libc::ENODEV if act.contains("overlay") => {
+            Some("the kernel has no overlay file system: try `modprobe overlay`")
+        }
         libc::EINVAL if namespaces => {
             Some("the kernel lacks a kind of namespace: mount, pid, ipc, uts, net and cgroup (CONFIG_*_NS) are needed")
         }

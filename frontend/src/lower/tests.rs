@@ -150,7 +150,10 @@ fn only_what_the_target_needs_is_lowered() {
     let told = "Dockerfile: target stage \"tow\" could not be found (did you mean two? stages: one, two)";
     assert_eq!(fault(text, &none), told);
     let none = Options { target: Some("final".into()), ..options() };
-    assert_eq!(fault("FROM a\n", &none), "Dockerfile: target stage \"final\" could not be found (no stage has a name: leave --target out)");
+    assert_eq!(
+        fault("FROM a\n", &none),
+        "Dockerfile: target stage \"final\" could not be found (no stage has a name: leave --target out)"
+    );
 }
 
 #[test]

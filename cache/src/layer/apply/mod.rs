@@ -20,8 +20,8 @@ use rustix::io::Errno;
 
 use crate::archive::{Entry, EntryKind, Extent, Limits, Reader};
 use crate::fs::{self, Act, FsError, NewDirectory, Timestamp, Xattrs};
-use crate::layer::tree::is_overlay;
 use crate::layer::privilege;
+use crate::layer::tree::is_overlay;
 use crate::layer::view::View;
 use crate::layer::whiteout::{self, Name};
 use crate::layer::{LayerError, join};
