@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use lap_cache::registry::{Client, ConfigFile, Credentials, Proxies, RegistryConfig, Retry};
+use lap_cache::registry::{Client, ConfigFile, Credentials, Login, Proxies, RegistryConfig, Retry};
 
 use crate::args::KeyValue;
 use crate::settings::Settings;
@@ -30,6 +30,19 @@ pub(crate) fn impatient(settings: &Settings) -> anyhow::Result<RegistryConfig> {
     })
 }
 
+/// A client that has one login, which is to be tried.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) fn client_as(settings: &Settings, registry: &str, login: Login, tls_verify: bool) -> anyhow::Result<Client> {
+    let mut config = config(settings, &[])?;
+    config.credentials.given.insert(registry.to_owned(), login);
+    if !tls_verify {
+        config.insecure.insert(registry.to_owned());
+    }
+    Ok(Client::new(config))
+}
+
 fn config(settings: &Settings, mirrors: &[KeyValue]) -> anyhow::Result<RegistryConfig> {
     let mut by_host: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for mirror in mirrors {
@@ -42,7 +55,7 @@ fn config(settings: &Settings, mirrors: &[KeyValue]) -> anyhow::Result<RegistryC
     }
     let mut files = Vec::new();
     let docker = settings.docker_config.as_ref().map(|dir| dir.join("config.json"));
-    for path in docker.iter().chain(&settings.auth_file) {
+    for path in docker.iter().chain(&settings.auth_file).chain(&settings.podman_auth_files) {
         match std::fs::File::open(path).and_then(|file| lap_cache::fs::read_limited(file, LARGEST_AUTH_FILE)) {
             Ok(text) => {
                 files.push(ConfigFile::read(&text).with_context(|| format!("{} is broken", path.display()))?);

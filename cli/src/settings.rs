@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) docker_config: Option<PathBuf>,
     /// Podman's auth file, if named.
     pub(crate) auth_file: Option<PathBuf>,
+    /// Podman's auth files where none is named.
+    pub(crate) podman_auth_files: Vec<PathBuf>,
     /// Certificate authorities instead of the system's.
     pub(crate) ca_file: Option<PathBuf>,
     /// Whether an unprivileged user asked.
@@ -121,8 +123,16 @@ impl Settings {
             color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
                 && std::io::IsTerminal::is_terminal(&std::io::stderr()),
             known_hosts: home.as_ref().map(|home| home.join(".ssh/known_hosts")),
-            docker_config: path("DOCKER_CONFIG").or_else(|| home.map(|home| home.join(".docker"))),
+            docker_config: path("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker"))),
             auth_file: path("REGISTRY_AUTH_FILE"),
+            podman_auth_files: match path("REGISTRY_AUTH_FILE") {
+                Some(_) => Vec::new(),
+                None => {
+                    let runtime = path("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json"));
+                    let config = path("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
+                    runtime.into_iter().chain(config.map(|dir| dir.join("containers/auth.json"))).collect()
+                }
+            },
             ca_file: path("SSL_CERT_FILE"),
             rootless,
             proxies: PROXIES.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// Raw mode of standard input; the old one comes back on drop.
 pub(crate) struct Raw {
@@ -26,6 +26,30 @@ impl Raw {
 }
 
 impl Drop for Raw {
+    fn drop(&mut self) {
+        // Nothing can be done where the terminal is gone.
+        let _ = tcsetattr(std::io::stdin().as_fd(), OptionalActions::Now, &self.before);
+    }
+}
+
+/// Standard input without echo; the old mode comes back on drop.
+pub(crate) struct Quiet {
+    before: Termios,
+}
+
+impl Quiet {
+    /// Nothing where standard input is no terminal.
+    pub(crate) fn enter() -> Option<Self> {
+        let stdin = std::io::stdin();
+        let before = tcgetattr(stdin.as_fd()).ok()?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(stdin.as_fd(), OptionalActions::Now, &quiet).ok()?;
+        Some(Self { before })
+    }
+}
+
+impl Drop for Quiet {
     fn drop(&mut self) {
         // Nothing can be done where the terminal is gone.
         let _ = tcsetattr(std::io::stdin().as_fd(), OptionalActions::Now, &self.before);

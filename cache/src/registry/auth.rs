@@ -215,6 +215,10 @@ struct Realm {
 
 /// What to ask a token for: what we need; where the registry names something else for this repository, that too.
 fn scopes(scope: &Scope, theirs: Option<&str>) -> Vec<String> {
+    // Who only shows a login wants no repository.
+    if scope.repository.is_empty() {
+        return Vec::new();
+    }
     let ours = format!("repository:{}:pull{}", scope.repository, if scope.push { ",push" } else { "" });
     let mut all = vec![ours];
     all.extend(scope.also_pull.as_ref().map(|other| format!("repository:{other}:pull")));

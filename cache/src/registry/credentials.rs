@@ -5,19 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::process::Stdio;
-use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
 
 use super::RegistryError;
 use super::config::without_port;
+use super::helper::{self, Verb};
 
 /// What Docker calls Docker Hub in its files.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
-/// How long a helper may take: it may have to ask a person.
-const HELPER_LIMIT: Duration = Duration::from_secs(60);
 /// The user name by which a helper marks an identity token.
 const TOKEN_USER: &str = "<token>";
 
@@ -95,7 +91,7 @@ impl ConfigFile {
         serde_json::from_slice(text)
     }
 
-    fn helper(&self, keys: &[String]) -> Option<(String, String)> {
+    pub(super) fn helper(&self, keys: &[String]) -> Option<(String, String)> {
         let special = keys.iter().find_map(|key| self.cred_helpers.get(key).map(|helper| (helper, key)));
         let (helper, key) = special.or_else(|| self.creds_store.as_ref().zip(keys.first()))?;
         (!helper.is_empty()).then(|| (helper.clone(), key.clone()))
@@ -156,7 +152,7 @@ impl Credentials {
 }
 
 /// Under what a registry may stand in a file, the usual spelling first.
-fn host_keys(registry: &str) -> Vec<String> {
+pub(super) fn host_keys(registry: &str) -> Vec<String> {
     match registry {
         "docker.io" => [HUB_KEY, "docker.io", "index.docker.io", "registry-1.docker.io"].map(str::to_owned).to_vec(),
         other => vec![other.to_owned()],
@@ -174,10 +170,17 @@ fn all_keys(registry: &str, repository: &str, hosts: &[String]) -> Vec<String> {
 }
 
 /// `https://host/v2/` is `host`.
-fn host_of(key: &str) -> &str {
+pub(super) fn host_of(key: &str) -> &str {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
     // A key with a path but no scheme is one of podman's and matches as a whole only.
     if rest.len() == key.len() { key } else { rest.split('/').next().unwrap_or(rest) }
+}
+
+/// The registry that a key of a file is for.
+pub(super) fn registry_of(key: &str) -> String {
+    let host = host_of(key);
+    let is_hub = host_keys("docker.io").iter().any(|hub| hub == key || hub == host);
+    if is_hub { "docker.io".to_owned() } else { host.to_owned() }
 }
 
 #[derive(Deserialize)]
@@ -190,43 +193,14 @@ struct HelperAnswer {
 }
 
 async fn ask_helper(helper: &str, key: &str, registry: &str) -> Result<Option<Login>, RegistryError> {
+    let Some(text) = helper::call(helper, Verb::Get, key.as_bytes(), registry).await? else { return Ok(None) };
     let program = format!("docker-credential-{helper}");
-    let failed = |message: String| RegistryError::Helper {
+    let failed = |message: &str| RegistryError::Helper {
         program: program.clone(),
         registry: without_port(registry).to_owned(),
-        message,
+        message: message.to_owned(),
     };
-    if helper.contains('/') {
-        return Err(failed("the name of a helper has no slash".to_owned()));
-    }
-    let mut child = tokio::process::Command::new(&program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| failed(error.to_string()))?;
-    if let Some(mut input) = child.stdin.take() {
-        // One that reads nothing closes its end; its answer tells.
-        drop(input.write_all(key.as_bytes()).await);
-    }
-    let output = match tokio::time::timeout(HELPER_LIMIT, child.wait_with_output()).await {
-        Ok(result) => result.map_err(|error| failed(error.to_string()))?,
-        Err(_) => {
-            let registry = registry.to_owned();
-            return Err(RegistryError::HelperSilent { program, registry, limit: HELPER_LIMIT });
-        }
-    };
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        // The protocol's way to say that there is none.
-        if text.contains("credentials not found") {
-            return Ok(None);
-        }
-        return Err(failed(text.trim().chars().take(200).collect()));
-    }
-    let answer: HelperAnswer = serde_json::from_str(&text).map_err(|_| failed("its answer is no JSON".to_owned()))?;
+    let answer: HelperAnswer = serde_json::from_str(&text).map_err(|_| failed("its answer is no JSON"))?;
     Ok(match (answer.username.as_str(), answer.secret) {
         (_, secret) if secret.is_empty() => None,
         (TOKEN_USER, secret) => Some(Login::IdentityToken(secret)),

@@ -53,6 +53,22 @@ pub enum RegistryError {
         /// Whether a login was sent.
         with_login: bool,
     },
+    /// The registry, or its token server, does not take a login.
+    #[error("{registry} refuses the login{}", detail(message))]
+    LoginRefused {
+        /// The registry.
+        registry: String,
+        /// What it says about it.
+        message: String,
+    },
+    /// A file with logins cannot be read or written.
+    #[error("keep logins in {path}")]
+    LoginFile {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// No such tag, digest or repository.
     #[error("{reference} is not known to the registry")]
     NotFound {

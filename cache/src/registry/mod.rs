@@ -12,6 +12,8 @@ mod download;
 mod error;
 mod fetch;
 mod file;
+mod helper;
+mod logins;
 mod push;
 mod resolve;
 mod tls;
@@ -36,6 +38,7 @@ pub use config::{Proxies, RegistryConfig, Retry};
 pub use credentials::{ConfigFile, Credentials, Login};
 pub use error::RegistryError;
 pub use file::{Fetched, FileRequest, Version, host_of};
+pub use logins::{Kept, LoginFile};
 
 /// A client for any number of registries. Cheap to clone; tokens and connections are shared.
 #[derive(Clone)]

@@ -8,6 +8,7 @@ mod cache;
 mod container;
 mod ignored;
 mod image;
+mod login;
 mod prune;
 mod resource;
 mod values;
@@ -26,6 +27,7 @@ pub(crate) use ignored::Ignored;
 pub(crate) use image::{
     History, ImageCommand, Images, Import, Inspect, InspectThese, Load, Pull, Push, RemoveImages, Save, Tag,
 };
+pub(crate) use login::{Login, LoginPlace, Logout};
 pub(crate) use prune::{
     Builder, DiskUsage, Form, PruneCache, PruneContainers, PruneImages, PruneSystem, System, SystemUsage, duration,
 };
@@ -92,6 +94,10 @@ pub(crate) enum Command {
     Pull(Pull),
     /// Send an image to a registry
     Push(Push),
+    /// Prove to a registry who you are, and keep the proof
+    Login(Login),
+    /// Forget a login
+    Logout(Logout),
     /// Write images to a tar archive
     Save(Save),
     /// Read images from a tar archive
@@ -174,7 +180,7 @@ impl Command {
 
     /// Whether the command needs the store, and with it the rights of a user namespace.
     pub(crate) const fn uses_store(&self) -> bool {
-        !matches!(self, Self::Dockerfile { .. } | Self::Version { .. })
+        !matches!(self, Self::Dockerfile { .. } | Self::Version { .. } | Self::Login(_) | Self::Logout(_))
     }
 
     /// Whether files of images come into the store, with their owners.

@@ -13,6 +13,7 @@ mod images;
 mod import;
 mod inspect;
 mod load;
+mod login;
 mod logs;
 mod prune;
 mod ps;
@@ -80,6 +81,8 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::Tag(args) => tag::run(app, &args),
         Command::Pull(args) => pull::run(app, args),
         Command::Push(args) => push::run(app, args),
+        Command::Login(args) => login::login(app, &args),
+        Command::Logout(args) => login::logout(app, &args),
         Command::Save(args) => save::run(app, &args),
         Command::Load(args) => load::run(app, &args),
         Command::Import(args) => import::run(app, args),

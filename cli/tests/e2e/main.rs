@@ -19,6 +19,7 @@ mod export;
 mod flags;
 mod format;
 mod gc;
+mod login;
 mod old_kernel;
 mod peers;
 mod platforms;
