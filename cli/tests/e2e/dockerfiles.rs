@@ -346,3 +346,33 @@ fn buildah_makes_the_same_with_compilers() {
     let Some(yard) = Yard::new(module_path!(), &[Base::Debian, Base::Gcc, Base::Python]) else { return };
     yard.same(&["c-library", "c-static", "make-cache", "python-venv"]);
 }
+
+/// buildah has no heredocs yet, so what must be there is written down.
+#[test]
+fn heredocs_become_files() {
+    if !is_root(module_path!()) {
+        return;
+    }
+    let lap = Lap::new();
+    lap.run(&["tag", "busybox:latest", "busybox:1.36"]).ok();
+    lap.run(&["import", debian().to_str().unwrap(), "debian:bookworm-slim"]).ok();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/dockerfiles/heredoc-config.Dockerfile");
+    std::fs::create_dir(lap.path("empty")).unwrap();
+    lap.run(&["build", "-t", "app", "-f", file.to_str().unwrap(), "--build-arg", "PORT=81", "empty"]).ok();
+    for (path, text) in [
+        ("/etc/app/app.conf", "port = 81\nroot = /srv\nliteral = $HOME\n"),
+        ("/etc/app/raw/EOF", "untouched $PORT\n"),
+        ("/etc/app/raw/TABS", "no tabs before this\n"),
+        ("/first", "port 81\n"),
+        ("/second", "second\n"),
+        ("/third", "by another descriptor\n"),
+        ("/perl", "2,4,6\n"),
+        ("/private/app.conf", "port = 81\nroot = /srv\nliteral = $HOME\n"),
+    ] {
+        assert_eq!(lap.sh("app", &format!("cat {path}")), text, "{path}");
+    }
+    assert_eq!(
+        lap.sh("app", "ls /private; ls /version; stat -c %a /private/app.conf"),
+        "app.conf\ndebian_version\n600\n"
+    );
+}
