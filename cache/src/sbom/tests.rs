@@ -170,15 +170,23 @@ fn archives_and_programs_are_looked_into() {
     let want = ["pkg:golang/stdlib@1.22.1", "pkg:golang/github.com/a/b@v1.0.0", "pkg:golang/github.com/e/f@v2.0.0"];
     assert_eq!(scan("usr/bin/me", &go_program()), Ok(want.map(str::to_owned).to_vec()));
     assert_eq!(scan("bin/sh", b"#!/bin/sh\n"), Ok(vec![]));
-    assert!(scan("var/lib/rpm/Packages", &[0; 4096]).is_err(), "Berkeley DB is told, not read");
+    assert!(scan("var/lib/rpm/Packages", &[0; 4096]).is_err(), "an unknown form is told");
+}
+
+fn unpacked(packed: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(packed).read_to_end(&mut plain).unwrap();
+    plain
 }
 
 /// A database that RPM 4.18 has written: three packages with long headers, and 40 small ones.
 fn rpm_sqlite() -> Vec<u8> {
-    let packed = include_bytes!("../../../testdata/sbom/rpmdb.sqlite.gz");
-    let mut plain = Vec::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut plain).unwrap();
-    plain
+    unpacked(include_bytes!("../../../testdata/sbom/rpmdb.sqlite.gz"))
+}
+
+/// The same headers as `db5.3_load` writes them; RPM 4.18 lists the same packages of both.
+fn rpm_bdb() -> Vec<u8> {
+    unpacked(include_bytes!("../../../testdata/sbom/Packages.gz"))
 }
 
 /// SUSE's form of database with one package.
@@ -215,7 +223,12 @@ fn rpm_ndb() -> Vec<u8> {
 
 #[test]
 fn databases_of_rpm_are_read() {
-    let found = scan("usr/lib/sysimage/rpm/rpmdb.sqlite", &rpm_sqlite()).unwrap();
+    let sorted = |path, bytes: &[u8]| {
+        let mut found = scan(path, bytes).unwrap();
+        found.sort();
+        found
+    };
+    let found = sorted("usr/lib/sysimage/rpm/rpmdb.sqlite", &rpm_sqlite());
     assert_eq!(found.len(), 43, "{found:?}");
     for want in [
         "pkg:rpm/debian/alpha@1.1-1.el9?arch=noarch&distro=debian-12&upstream=alpha-1.1-1.el9.src.rpm",
@@ -224,26 +237,28 @@ fn databases_of_rpm_are_read() {
     ] {
         assert!(found.iter().any(|purl| purl == want), "{want} in {found:?}");
     }
+    assert_eq!(sorted("var/lib/rpm/Packages", &rpm_bdb()), found);
     let ndb = scan("usr/lib/sysimage/rpm/Packages.db", &rpm_ndb());
     assert_eq!(ndb, Ok(vec!["pkg:rpm/debian/a@1.0-2?arch=noarch&distro=debian-12&epoch=7".to_owned()]));
 }
 
 #[test]
 fn a_damaged_database_of_rpm_ends() {
-    let whole = rpm_sqlite();
-    for end in (0..whole.len()).step_by(997) {
-        drop(scan("var/lib/rpm/rpmdb.sqlite", &whole[..end]));
-        for flip in [0x01, 0xff] {
-            let mut other = whole.clone();
-            other[end] ^= flip;
-            drop(scan("var/lib/rpm/rpmdb.sqlite", &other));
+    for (path, whole) in [("var/lib/rpm/rpmdb.sqlite", rpm_sqlite()), ("var/lib/rpm/Packages", rpm_bdb())] {
+        for end in (0..whole.len()).step_by(997) {
+            drop(scan(path, &whole[..end]));
+            for flip in [0x01, 0xff] {
+                let mut other = whole.clone();
+                other[end] ^= flip;
+                drop(scan(path, &other));
+            }
         }
-    }
-    // The beginning is where the trees are told.
-    for at in 0..200 {
-        let mut other = whole.clone();
-        other[at] = !other[at];
-        drop(scan("var/lib/rpm/rpmdb.sqlite", &other));
+        // The beginning is where the trees are told, and that of a page where its items are.
+        for at in (0..200).chain(8192..8392) {
+            let mut other = whole.clone();
+            other[at] = !other[at];
+            drop(scan(path, &other));
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! RPM's packages: the databases in SQLite ([`sqlite`]) and SUSE's own form ([`ndb`]).
+//! RPM's packages: the databases in SQLite ([`sqlite`]), in SUSE's own form ([`ndb`]) and in Berkeley DB ([`bdb`]).
 //!
-//! Both hold one header a package: a table of tags over a heap of values (RPM's `docs/manual/hregions.md`). The older
-//! Berkeley DB form is told, not read.
+//! All hold one header a package: a table of tags over a heap of values (RPM's `docs/manual/hregions.md`).
 
+mod bdb;
 mod ndb;
 mod sqlite;
 
@@ -42,6 +42,7 @@ pub(super) fn scan(read_at: ReadAt<'_>, size: u64, distribution: &Distribution) 
     let read = match &magic {
         b"SQLite format 3\0" => sqlite::headers(read_at, size, &mut take),
         _ if magic.starts_with(b"RpmP") => ndb::headers(read_at, size, &mut take),
+        _ if bdb::is_one(&magic) => bdb::headers(read_at, size, &mut take),
         _ => return Err(Malformed("is a database of RPM in a form that is not read: its packages are missing here")),
     };
     read.map(|()| packages).ok_or(Malformed("is a database of RPM that cannot be read"))
