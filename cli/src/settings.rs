@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use lap_solver::provenance::Mode;
 
 /// What holds for every command.
 #[derive(Debug, Clone)]
@@ -38,6 +39,12 @@ pub(crate) struct Settings {
     pub(crate) progress: Option<String>,
     /// How much the build cache may take.
     pub(crate) collection: Collection,
+    /// `BUILDKIT_TTY_LOG_LINES`: lines of output shown below a running step.
+    pub(crate) log_lines: Option<usize>,
+    /// `BUILDKIT_COLORS`.
+    pub(crate) colors: Option<String>,
+    /// `BUILDX_METADATA_PROVENANCE`: how much of a provenance stands in metadata files; none of it where absent.
+    pub(crate) metadata_provenance: Option<Mode>,
 }
 
 /// `LAP_GC` and its sizes.
@@ -142,6 +149,13 @@ impl Settings {
             log_limit: Some(LOG_LIMIT),
             progress: variable("LAP_PROGRESS").or_else(|| variable("BUILDKIT_PROGRESS")),
             collection: Collection::new()?,
+            log_lines: variable("BUILDKIT_TTY_LOG_LINES").and_then(|text| text.parse().ok()).filter(|lines| *lines > 0),
+            colors: variable("BUILDKIT_COLORS"),
+            metadata_provenance: match variable("BUILDX_METADATA_PROVENANCE").as_deref() {
+                Some("max") => Some(Mode::Max),
+                Some("disabled" | "false" | "0") => None,
+                _ => Some(Mode::Min),
+            },
         })
     }
 }

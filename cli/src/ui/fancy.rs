@@ -8,11 +8,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lap_solver::event::Action;
 use lap_solver::graph::VertexId;
 
+use super::look::{Look, Tone};
 use super::model::{Change, Model, State};
 use super::{Painter, doing, ended, seconds, short, visible};
-
-/// Lines of output shown below a running step.
-const OUTPUT_LINES: usize = 6;
 
 /// Draws with indicatif on standard error.
 pub(super) struct Fancy {
@@ -22,12 +20,12 @@ pub(super) struct Fancy {
     parts: BTreeMap<String, ProgressBar>,
     /// The parts whose end was told: fetching and unpacking a layer end together.
     told: BTreeSet<String>,
-    color: bool,
+    look: Look,
     any_step: bool,
 }
 
 impl Fancy {
-    pub(super) fn new(color: bool) -> Self {
+    pub(super) fn new(look: Look) -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20));
         let headline = screen.add(ProgressBar::new_spinner().with_style(style("{msg}")));
         Self {
@@ -36,13 +34,9 @@ impl Fancy {
             steps: BTreeMap::new(),
             parts: BTreeMap::new(),
             told: BTreeSet::new(),
-            color,
+            look,
             any_step: false,
         }
-    }
-
-    fn paint(&self, code: &str, text: &str) -> String {
-        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     fn width() -> usize {
@@ -74,9 +68,9 @@ impl Fancy {
         let (State::Started { at: began } | State::Running { at: began }) = step.state else { return String::new() };
         let mut text = self.row(&step.label, &seconds(at.saturating_sub(began)));
         let width = Self::width().saturating_sub(9);
-        for line in &step.tail[step.tail.len().saturating_sub(OUTPUT_LINES)..] {
+        for line in &step.tail[step.tail.len().saturating_sub(self.look.lines)..] {
             let line: String = strip(line).chars().take(width).collect();
-            text.push_str(&format!("\n => => {}", self.paint("2", &line)));
+            text.push_str(&format!("\n => => {}", self.look.paint(Tone::Faint, &line)));
         }
         text
     }
@@ -111,19 +105,19 @@ impl Painter for Fancy {
                     }
                     State::Cached => {
                         let line = self.row(&format!("CACHED {}", step.label), "0.0s");
-                        self.close(*vertex, &self.paint("34", &line));
+                        self.close(*vertex, &self.look.paint(Tone::Run, &line));
                     }
                     State::Done { took } => {
                         let line = self.row(&step.label, &seconds(*took));
-                        self.close(*vertex, &self.paint("34", &line));
+                        self.close(*vertex, &self.look.paint(Tone::Run, &line));
                     }
                     State::Failed { took, .. } => {
                         let line = self.row(&format!("ERROR {}", step.label), &seconds(*took));
-                        self.close(*vertex, &self.paint("31", &line));
+                        self.close(*vertex, &self.look.paint(Tone::Error, &line));
                     }
                     State::Cancelled => {
                         let line = self.row(&format!("CANCELED {}", step.label), "");
-                        self.close(*vertex, &self.paint("33", &line));
+                        self.close(*vertex, &self.look.paint(Tone::Cancel, &line));
                     }
                     State::Pending => {}
                 }
@@ -166,7 +160,7 @@ impl Painter for Fancy {
                 }
             }
             Change::Warning(_, message) => {
-                drop(self.screen.println(self.paint("33", &format!(" ! {}", visible(message)))));
+                drop(self.screen.println(self.look.paint(Tone::Warning, &format!(" ! {}", visible(message)))));
             }
         }
     }
@@ -214,6 +208,25 @@ fn strip(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_lines_are_shown_as_the_user_wants() {
+        use lap_solver::event::{Event, Stream};
+        use lap_solver::graph::{Builder, Metadata, Op, Source};
+        let mut builder = Builder::new();
+        let vertex = builder.add(Op::Source(Source::Local { name: "x".into() }), vec![], Metadata::default());
+        let mut model = Model::default();
+        model.set_graph(builder.graph());
+        model.fold(Event::Started { vertex }, Duration::ZERO);
+        let data = (1..=9).map(|line| format!("line {line}\n")).collect::<String>().into_bytes();
+        model.fold(Event::Log { vertex, stream: Stream::Stdout, data }, Duration::ZERO);
+        for lines in [1, 6, 9, 100] {
+            let fancy = Fancy::new(Look { lines, ..Look::from(false) });
+            let shown = fancy.running(&model, vertex, Duration::ZERO);
+            assert_eq!(shown.matches(" => => line").count(), lines.min(9), "{shown}");
+            assert!(shown.ends_with("line 9"));
+        }
+    }
 
     #[test]
     fn names_and_lines_are_shortened() {

@@ -7,6 +7,7 @@ pub(crate) mod diagnostic;
 pub(crate) mod error;
 mod fancy;
 pub(crate) mod findings;
+mod look;
 mod model;
 mod plain;
 mod rawjson;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use lap_solver::event::{Action, Event, Events, Stream};
 use lap_solver::graph::{Graph, VertexId};
 
+use look::Look;
 use model::{Change, Model, Part};
 pub(crate) use model::{label, printable};
 pub(crate) use visible::{tame_json, visible, visible_in_place};
@@ -70,7 +72,7 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// Starts drawing on standard error.
-    pub(crate) fn start(mode: Mode, color: bool) -> Self {
+    pub(crate) fn start(mode: Mode, look: impl Into<Look>) -> Self {
         let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let mode = match mode {
             Mode::Auto if terminal => Mode::Tty,
@@ -79,7 +81,7 @@ impl Screen {
         };
         let painter: Box<dyn Painter> = match mode {
             Mode::Quiet => Box::new(Nothing),
-            Mode::Tty => Box::new(fancy::Fancy::new(color)),
+            Mode::Tty => Box::new(fancy::Fancy::new(look.into())),
             Mode::Rawjson => Box::new(rawjson::RawJson::default()),
             Mode::Plain | Mode::Auto => Box::new(plain::Plain::default()),
         };
