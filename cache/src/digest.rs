@@ -125,6 +125,11 @@ impl<T> Sha256Stream<T> {
         self.count
     }
 
+    /// The same state over nothing, to hash on from here.
+    pub(crate) fn clone_state(&self) -> Sha256Stream<io::Sink> {
+        Sha256Stream { inner: io::sink(), hasher: self.hasher.clone(), count: self.count }
+    }
+
     /// What was wrapped, the digest of all bytes and their number.
     pub fn finish(self) -> (T, Digest, u64) {
         (self.inner, Digest(self.hasher.finalize().into()), self.count)

@@ -434,8 +434,7 @@ fn finish(store: &Store, found: Found, events: &Events) -> Result<Loaded, LoadEr
         again.map_err(|source| LoadError::Layer { diff_id, source })?;
     }
     for layer in &image.layers {
-        let blob = KnownBlob { descriptor: layer.descriptor.clone(), made_by: None, origins: BTreeSet::new() };
-        store.remember_blob(&layer.diff_id, blob)?;
+        store.remember_blob(&layer.diff_id, KnownBlob::of(layer.descriptor.clone()))?;
     }
     store.put_image(&image)?;
     if names.is_empty() {

@@ -1,6 +1,6 @@
 //! The registry client that the settings describe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -15,6 +15,18 @@ use crate::settings::Settings;
 /// Where an auth file cannot be read or a mirror is no URL.
 pub(crate) fn client(settings: &Settings, mirrors: &[KeyValue]) -> anyhow::Result<Client> {
     Ok(Client::new(config(settings, mirrors)?))
+}
+
+/// The same, for which plain http and unchecked certificates of some hosts will do.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) fn insecure(
+    settings: &Settings,
+    mirrors: &[KeyValue],
+    insecure: BTreeSet<String>,
+) -> anyhow::Result<Client> {
+    Ok(Client::new(RegistryConfig { insecure, ..config(settings, mirrors)? }))
 }
 
 /// For what a build can do without: waits and tries again for seconds, not minutes.

@@ -34,6 +34,11 @@ impl<R: Read> Reader<R> {
         Self { inner, limits, offset: 0, entries: 0, data: 0, padded: 0, ended: false }
     }
 
+    /// The stream; to read from it is to take bytes away from the archive.
+    pub(crate) const fn inner_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
     /// Gives the stream back; the end of the archive is not necessarily the end of the stream.
     pub fn into_inner(self) -> R {
         self.inner

@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod layout;
+pub mod paths;
 pub mod rootfs;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::names::{IMAGE_NAME, REF_NAME};
 
 pub use archive::{docker_archive, oci_tar};
 pub use layout::oci_dir;
+pub use paths::{Paths, paths};
 pub use rootfs::{file_digests, local_dir, local_dir_with, rootfs_tar, rootfs_tar_with};
 
 /// An image to export, and what it is called there.

@@ -4,7 +4,7 @@
 //! came in, whatever its compression, and need not be here at all as long as it is known where to fetch it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,6 +14,7 @@ use oci_spec::image::{Descriptor, MediaType};
 
 use super::blobs::KnownBlob;
 use super::compress::Compression;
+use super::estargz::{self, EstargzError};
 use super::manifest::{self, docker};
 use super::{Image, ImageError};
 use crate::digest::{Digest, Sha256Stream};
@@ -66,13 +67,14 @@ pub fn assemble(
             layers.iter().map(blob).collect::<Result<_, _>>()?
         }
     };
-    config.rootfs.diff_ids = layers.iter().map(Digest::to_string).collect();
+    config.rootfs.diff_ids = blobs.iter().map(|blob| blob.diff_id.to_string()).collect();
     let raw_config = serde_json::to_vec(&config).map_err(|source| ImageError::Write { what: "config", source })?;
     wrap(store, &blobs, raw_config, options)
 }
 
 /// The same image with every layer made here as a blob in the store ([`Blobs::Deferred`] leaves that open). Its config
-/// stays as it is, to the byte; an image that has nothing deferred stays as it is altogether.
+/// stays as it is, to the byte, so the compression must be one that keeps diff IDs (not eStargz); an image that has
+/// nothing deferred stays as it is altogether.
 ///
 /// # Errors
 /// As [`assemble`].
@@ -90,15 +92,17 @@ pub fn written(store: &Store, image: &Image, options: &AssembleOptions, events: 
     wrap(store, &layer_blobs(store, &layers, options, events)?, image.raw_config.clone(), options)
 }
 
+/// A layer in an image: its blob, and what gunzip and its like give of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Blob {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) diff_id: Digest,
+}
+
 /// Writes the manifest over a config and layer blobs.
-fn wrap(
-    store: &Store,
-    blobs: &[Descriptor],
-    raw_config: Vec<u8>,
-    options: &AssembleOptions,
-) -> Result<Image, ImageError> {
+fn wrap(store: &Store, blobs: &[Blob], raw_config: Vec<u8>, options: &AssembleOptions) -> Result<Image, ImageError> {
     let layers: Vec<Descriptor> =
-        blobs.iter().map(|blob| in_family(blob, options.docker_media_types)).collect::<Result<_, _>>()?;
+        blobs.iter().map(|blob| in_family(&blob.descriptor, options.docker_media_types)).collect::<Result<_, _>>()?;
     let (manifest_type, config_type) = match options.docker_media_types {
         true => (docker::MANIFEST.to_owned(), docker::CONFIG.to_owned()),
         false => (MediaType::ImageManifest.to_string(), MediaType::ImageConfig.to_string()),
@@ -127,9 +131,9 @@ fn layer_blobs(
     layers: &[Digest],
     options: &AssembleOptions,
     events: &Events,
-) -> Result<Vec<Descriptor>, ImageError> {
+) -> Result<Vec<Blob>, ImageError> {
     let distinct: Vec<Digest> = layers.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    let done: Mutex<BTreeMap<Digest, Descriptor>> = Mutex::default();
+    let done: Mutex<BTreeMap<Digest, Blob>> = Mutex::default();
     let failed: Mutex<Option<ImageError>> = Mutex::default();
     let next = AtomicUsize::new(0);
     // Threads of their own, not rayon's: each waits for the pool, which compresses its blocks.
@@ -159,17 +163,14 @@ fn layer_blobs(
 }
 
 /// A blob that exists already, or what the layer's own tar would be.
-fn described(
-    store: &Store,
-    diff_id: &Digest,
-    options: &AssembleOptions,
-    events: &Events,
-) -> Result<Descriptor, ImageError> {
+fn described(store: &Store, diff_id: &Digest, options: &AssembleOptions, events: &Events) -> Result<Blob, ImageError> {
     if let Some(layer) = store.layer(diff_id)?
         && store.gives_tar(diff_id)?
-        && store.layer_blobs(diff_id)?.is_empty()
+        && store.layer_blobs(diff_id)?.iter().all(|blob| blob.diff_id.is_some())
     {
-        return Ok(manifest::descriptor(&Compression::Uncompressed.media_type(false), *diff_id, layer.tar_size)?);
+        let media_type = Compression::Uncompressed.media_type(false);
+        let descriptor = manifest::descriptor(&media_type, *diff_id, layer.tar_size)?;
+        return Ok(Blob { descriptor, diff_id: *diff_id });
     }
     layer_blob(store, diff_id, options, events)
 }
@@ -180,21 +181,22 @@ pub(crate) fn layer_blob(
     diff_id: &Digest,
     options: &AssembleOptions,
     events: &Events,
-) -> Result<Descriptor, ImageError> {
+) -> Result<Blob, ImageError> {
     let compression = options.compression;
     let known = store.layer_blobs(diff_id)?;
     let key = compression.key();
     for blob in known.iter().filter(|blob| blob.made_by.as_ref() == Some(&key)) {
         if is_here(store, blob)? {
-            return Ok(blob.descriptor.clone());
+            let descriptor = blob.descriptor.clone();
+            return Ok(Blob { descriptor, diff_id: blob.diff_id.unwrap_or(*diff_id) });
         }
     }
+    let taken = |blob: &KnownBlob| Ok(Blob { descriptor: blob.descriptor.clone(), diff_id: *diff_id });
     let received = || known.iter().filter(|blob| blob.made_by.is_none());
     if options.force && received().next().is_some() {
-        let wanted = |blob: &&KnownBlob| compression_of(&blob.descriptor) == compression.to_string();
-        for blob in received().filter(wanted) {
+        for blob in received().filter(|blob| is_compressed_by(&blob.descriptor, compression)) {
             if !blob.origins.is_empty() || is_here(store, blob)? {
-                return Ok(blob.descriptor.clone());
+                return taken(blob);
             }
         }
         for blob in received() {
@@ -205,26 +207,26 @@ pub(crate) fn layer_blob(
     }
     for blob in received().filter(|blob| is_compressed(&blob.descriptor)) {
         if !blob.origins.is_empty() || is_here(store, blob)? {
-            return Ok(blob.descriptor.clone());
+            return taken(blob);
         }
     }
     for blob in received() {
         if is_here(store, blob)? {
             return match compression {
-                Compression::Uncompressed => Ok(blob.descriptor.clone()),
+                Compression::Uncompressed => taken(blob),
                 _ => make_blob(store, diff_id, Some(blob), compression, events),
             };
         }
     }
     if let Some(blob) = received().find(|blob| !blob.origins.is_empty()) {
-        return Ok(blob.descriptor.clone());
+        return taken(blob);
     }
     make_blob(store, diff_id, None, compression, events)
 }
 
 /// A blob of a layer that was made here, from its directory.
 pub(crate) fn own_blob(store: &Store, diff_id: &Digest, compression: Compression) -> Result<Descriptor, ImageError> {
-    make_blob(store, diff_id, None, compression, &Events::none())
+    Ok(make_blob(store, diff_id, None, compression, &Events::none())?.descriptor)
 }
 
 fn is_here(store: &Store, blob: &KnownBlob) -> Result<bool, ImageError> {
@@ -232,13 +234,14 @@ fn is_here(store: &Store, blob: &KnownBlob) -> Result<bool, ImageError> {
     Ok(size == Some(blob.descriptor.size()))
 }
 
-/// The name of the compression that a media type tells.
-fn compression_of(descriptor: &Descriptor) -> &'static str {
+/// Whether a blob is what a compression would make of its layer. An eStargz is gzip too.
+fn is_compressed_by(descriptor: &Descriptor, compression: Compression) -> bool {
     let media_type = descriptor.media_type().as_ref();
-    match () {
-        () if media_type.ends_with("gzip") => "gzip",
-        () if media_type.ends_with("zstd") => "zstd",
-        () => "uncompressed",
+    match compression {
+        Compression::Uncompressed => !is_compressed(descriptor),
+        Compression::Gzip(_) => media_type.ends_with("gzip"),
+        Compression::Estargz(_) => manifest::annotation(descriptor, estargz::TOC_DIGEST).is_some(),
+        Compression::Zstd(_) => media_type.ends_with("zstd"),
     }
 }
 
@@ -254,37 +257,101 @@ fn make_blob(
     received: Option<&KnownBlob>,
     compression: Compression,
     events: &Events,
-) -> Result<Descriptor, ImageError> {
+) -> Result<Blob, ImageError> {
     let total = store.layer(diff_id)?.map(|layer| layer.tar_size);
     if received.is_none() && total.is_none() {
         return Err(ImageError::LayerMissing { diff_id: *diff_id });
     }
+    let mut report = Report { id: diff_id.to_string(), done: 0, reported: 0, total, events };
+    if let Compression::Estargz(level) = compression {
+        return make_estargz(store, diff_id, received, level, report);
+    }
     let failed = |source| ImageError::Compress { diff_id: *diff_id, source };
     let output = store.content().ingest(None)?;
-    let report = Report { id: diff_id.to_string(), done: 0, reported: 0, total, events };
     let compressor = compression.writer(output).map_err(failed)?;
-    let mut input = Sha256Stream::new(Reporting { inner: compressor, report });
+    let mut input = Sha256Stream::new(Reporting { inner: compressor, report: &mut report });
     match received {
         Some(blob) => {
             let file = store.content().open(&manifest::digest_of(&blob.descriptor)?)?;
             let mut tar = crate::layer::decompress(file).map_err(failed)?;
             copy(&mut tar, &mut input).map_err(failed)?;
         }
-        None => match store.write_tar(diff_id, &mut input) {
-            Err(LayerError::Foreign { diff_id }) => return Err(ImageError::NotReproducible { diff_id }),
-            result => drop(result?),
-        },
+        None => own_tar(store, diff_id, &mut input)?,
     }
-    let (Reporting { inner, mut report }, actual, _) = input.finish();
+    let (Reporting { inner, .. }, actual, _) = input.finish();
     if actual != *diff_id {
         return Err(LayerError::WrongDiffId { expected: *diff_id, actual }.into());
     }
     let (digest, size) = inner.finish().map_err(failed)?.commit()?;
     report.finish();
     let descriptor = manifest::descriptor(&compression.media_type(false), digest, size)?;
+    let blob = KnownBlob { made_by: Some(compression.key()), ..KnownBlob::of(descriptor.clone()) };
+    store.remember_blob(diff_id, blob)?;
+    Ok(Blob { descriptor, diff_id: *diff_id })
+}
+
+fn own_tar(store: &Store, diff_id: &Digest, output: impl Write + Send) -> Result<(), ImageError> {
+    match store.write_tar(diff_id, output) {
+        Err(LayerError::Foreign { diff_id }) => Err(ImageError::NotReproducible { diff_id }),
+        result => Ok(result.map(drop)?),
+    }
+}
+
+/// The same as an eStargz, which has a diff ID of its own: as a layer by itself it is one that came from elsewhere.
+fn make_estargz(
+    store: &Store,
+    layer: &Digest,
+    received: Option<&KnownBlob>,
+    level: u32,
+    mut report: Report<'_>,
+) -> Result<Blob, ImageError> {
+    let compression = Compression::Estargz(level);
+    let failed = |source| ImageError::Compress { diff_id: *layer, source };
+    let refused = |source| ImageError::Estargz { diff_id: *layer, source };
+    let mut output = store.content().ingest(None)?;
+    let written = match received {
+        Some(blob) => {
+            let file = store.content().open(&manifest::digest_of(&blob.descriptor)?)?;
+            let tar = crate::layer::decompress(file).map_err(failed)?;
+            let tar = Reporting { inner: tar, report: &mut report };
+            estargz::write(tar, &mut output, level).map_err(refused)?
+        }
+        None => {
+            let (reader, writer) = estargz::pipe();
+            let reader = Reporting { inner: reader, report: &mut report };
+            std::thread::scope(|scope| {
+                let made = scope.spawn(move || own_tar(store, layer, BufWriter::with_capacity(1 << 18, writer)));
+                // Its end closes the pipe, so that a maker that is ahead of it ends too.
+                let written = estargz::write(reader, &mut output, level);
+                let made = made.join().unwrap_or_else(|_| Err(failed(io::ErrorKind::Other.into())));
+                // A maker that gave up makes the reader fail too, and the other way round: the cause comes first.
+                match (written, made) {
+                    (Ok(written), made) => made.map(|()| written),
+                    (Err(EstargzError::Io(_) | EstargzError::Archive(_)), Err(error)) => Err(error),
+                    (Err(error), _) => Err(refused(error)),
+                }
+            })?
+        }
+    };
+    if written.layer != *layer {
+        return Err(LayerError::WrongDiffId { expected: *layer, actual: written.layer }.into());
+    }
+    let (digest, size) = output.commit()?;
+    report.finish();
+    let descriptor = manifest::descriptor(&compression.media_type(false), digest, size)?;
+    let descriptor = manifest::annotated(
+        descriptor,
+        &BTreeMap::from([
+            (estargz::TOC_DIGEST.to_owned(), written.toc.to_string()),
+            (estargz::UNCOMPRESSED_SIZE.to_owned(), written.uncompressed.to_string()),
+        ]),
+    );
+    let diff_id = written.diff_id;
+    let known = KnownBlob::of(descriptor.clone());
+    store.remember_blob(&diff_id, known.clone())?;
     let made_by = Some(compression.key());
-    store.remember_blob(diff_id, KnownBlob { descriptor: descriptor.clone(), made_by, origins: BTreeSet::new() })?;
-    Ok(descriptor)
+    store.remember_blob(layer, KnownBlob { made_by, diff_id: Some(diff_id), ..known })?;
+    Ok(Blob { descriptor, diff_id })
 }
 
 fn copy(reader: &mut impl Read, writer: &mut impl Write) -> io::Result<()> {
@@ -299,7 +366,8 @@ fn copy(reader: &mut impl Read, writer: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// The same blob under the media type of the manifest's family, without what its former manifest said about it.
+/// The same blob under the media type of the manifest's family, without what its former manifest said about it, but for
+/// how an eStargz is read.
 fn in_family(blob: &Descriptor, docker_types: bool) -> Result<Descriptor, ImageError> {
     let media_type = blob.media_type().as_ref();
     let compression = match media_type {
@@ -312,7 +380,11 @@ fn in_family(blob: &Descriptor, docker_types: bool) -> Result<Descriptor, ImageE
         return Ok(blob.clone());
     }
     let digest = manifest::digest_of(blob)?;
-    Ok(manifest::descriptor(&compression.media_type(docker_types), digest, blob.size())?)
+    let descriptor = manifest::descriptor(&compression.media_type(docker_types), digest, blob.size())?;
+    let kept = |key: &str| Some((key.to_owned(), manifest::annotation(blob, key)?.to_owned()));
+    // Docker's manifests have no annotations.
+    let kept = [estargz::TOC_DIGEST, estargz::UNCOMPRESSED_SIZE].into_iter().filter(|_| !docker_types).filter_map(kept);
+    Ok(manifest::annotated(descriptor, &kept.collect()))
 }
 
 struct Report<'a> {
@@ -342,12 +414,21 @@ impl Report<'_> {
     }
 }
 
-struct Reporting<'a, W> {
-    inner: W,
-    report: Report<'a>,
+/// Tells how many bytes went through.
+struct Reporting<'a, 'b, T> {
+    inner: T,
+    report: &'a mut Report<'b>,
 }
 
-impl<W: Write> Write for Reporting<'_, W> {
+impl<R: Read> Read for Reporting<'_, '_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.report.add(count);
+        Ok(count)
+    }
+}
+
+impl<W: Write> Write for Reporting<'_, '_, W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let count = self.inner.write(buffer)?;
         self.report.add(count);

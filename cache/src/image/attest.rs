@@ -20,6 +20,21 @@ pub const STATEMENT: &str = "application/vnd.in-toto+json";
 /// Annotation of a statement's descriptor: the type of its predicate.
 pub const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 
+/// Media type of the config that an artifact has.
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// Type of the artifact that attestations are.
+const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
+
+/// What attestations are kept as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    /// An image with a config, as registries of any age take it.
+    #[default]
+    Image,
+    /// An OCI artifact whose subject is the image (image spec 1.1).
+    Artifact,
+}
+
 /// Something told about an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predicate {
@@ -57,7 +72,13 @@ pub fn statement(predicate: &Predicate, subjects: &[Subject]) -> Value {
 ///
 /// # Errors
 /// Where the store cannot be written.
-pub fn attest(store: &Store, image: &Image, names: &[String], predicates: &[Predicate]) -> Result<Entry, ImageError> {
+pub fn attest(
+    store: &Store,
+    image: &Image,
+    names: &[String],
+    predicates: &[Predicate],
+    form: Form,
+) -> Result<Entry, ImageError> {
     let write = |what| move |source| ImageError::Write { what, source };
     let anonymous = ["_".to_owned()];
     let names = if names.is_empty() { &anonymous[..] } else { names };
@@ -75,24 +96,29 @@ pub fn attest(store: &Store, image: &Image, names: &[String], predicates: &[Pred
         }));
         diff_ids.push(digest.to_string());
     }
-    let config = json!({
-        "architecture": "unknown",
-        "os": "unknown",
-        "config": {},
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
-    });
+    let (config, config_type) = match form {
+        Form::Image => {
+            let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
+            let config = json!({"architecture": "unknown", "os": "unknown", "config": {}, "rootfs": rootfs});
+            (config, MediaType::ImageConfig.to_string())
+        }
+        Form::Artifact => (json!({}), EMPTY.to_owned()),
+    };
     let raw_config = canonical_json(&config).map_err(write("config"))?;
     let media_type = MediaType::ImageManifest.to_string();
-    let document = json!({
+    let mut document = json!({
         "schemaVersion": 2,
         "mediaType": media_type,
-        "config": manifest::descriptor(
-            MediaType::ImageConfig.as_ref(),
-            Digest::of(&raw_config),
-            raw_config.len() as u64,
-        )?,
+        "config": manifest::descriptor(&config_type, Digest::of(&raw_config), raw_config.len() as u64)?,
         "layers": layers,
     });
+    if form == Form::Artifact {
+        // As the image specification gives the empty config.
+        document["config"]["data"] = "e30=".into();
+        document["artifactType"] = ARTIFACT.into();
+        let (kind, size) = (image.descriptor.media_type().as_ref(), image.descriptor.size());
+        document["subject"] = json!({"mediaType": kind, "digest": image.digest().to_string(), "size": size});
+    }
     let raw_manifest = canonical_json(&document).map_err(write("manifest"))?;
     let attestation = Image::read(raw_manifest, Some(&media_type), raw_config)?;
     store.put_image(&attestation)?;
@@ -108,9 +134,10 @@ pub fn attested(
     image: Image,
     names: &[String],
     predicates: &[Predicate],
+    form: Form,
     annotations: &BTreeMap<String, String>,
 ) -> Result<Index, ImageError> {
-    let attestation = attest(store, &image, names, predicates)?;
+    let attestation = attest(store, &image, names, predicates, form)?;
     let image = Entry { image, role: Role::Runnable };
     Index::assemble(store, vec![image, attestation], annotations)
 }
@@ -132,7 +159,8 @@ mod tests {
         let config = ImageConfig { os: "linux".into(), architecture: "arm64".into(), ..ImageConfig::default() };
         let image = assemble(&store, &[], config, &AssembleOptions::default(), &Events::none()).unwrap();
         let predicate = Predicate { kind: "https://spdx.dev/Document".into(), content: json!({"a": 1}) };
-        let index = attested(&store, image.clone(), &[], std::slice::from_ref(&predicate), &BTreeMap::new()).unwrap();
+        let predicates = std::slice::from_ref(&predicate);
+        let index = attested(&store, image.clone(), &[], predicates, Form::Image, &BTreeMap::new()).unwrap();
 
         let document: Value = serde_json::from_slice(&index.raw).unwrap();
         assert_eq!(document["manifests"][0]["platform"], json!({"architecture": "arm64", "os": "linux"}));
@@ -168,6 +196,17 @@ mod tests {
         let Artifact::Index(again) = store.artifact(&index.digest()).unwrap() else { panic!("an index") };
         assert_eq!(again.entries[1].role, Role::Attests(image.digest()));
         assert_eq!(again.entries[0].role, Role::Runnable);
+
+        let index = attested(&store, image.clone(), &[], predicates, Form::Artifact, &BTreeMap::new()).unwrap();
+        let manifest: Value = serde_json::from_slice(&index.entries[1].image.raw_manifest).unwrap();
+        assert_eq!(manifest["artifactType"], "application/vnd.docker.attestation.manifest.v1+json");
+        let config = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        let empty = json!({"mediaType": EMPTY, "digest": config, "size": 2, "data": "e30="});
+        assert_eq!(manifest["config"], empty);
+        let subject = serde_json::to_value(&image.descriptor).unwrap();
+        assert_eq!(manifest["subject"], subject);
+        let Artifact::Index(again) = store.artifact(&index.digest()).unwrap() else { panic!("an index") };
+        assert_eq!(again.entries[1].image.layers.len(), 1);
 
         let name = "docker.io/library/app:1".parse().unwrap();
         store.name_point(&name, &index.descriptor).unwrap();

@@ -32,6 +32,17 @@ pub struct KnownBlob {
     /// Where it can be had.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub origins: BTreeSet<Origin>,
+    /// The blob gives a tar with this diff ID instead, of the same files: an eStargz.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff_id: Option<Digest>,
+}
+
+impl KnownBlob {
+    /// A blob that was received, nobody knows from where.
+    #[must_use]
+    pub const fn of(descriptor: Descriptor) -> Self {
+        Self { descriptor, made_by: None, origins: BTreeSet::new(), diff_id: None }
+    }
 }
 
 fn path(diff_id: &Digest) -> String {
@@ -73,7 +84,7 @@ impl Store {
     pub fn remember_origin(&self, image: &super::Image, origin: &Origin) -> Result<(), ImageError> {
         for layer in &image.layers {
             let origins = BTreeSet::from([origin.clone()]);
-            let blob = KnownBlob { descriptor: layer.descriptor.clone(), made_by: None, origins };
+            let blob = KnownBlob { origins, ..KnownBlob::of(layer.descriptor.clone()) };
             self.remember_blob(&layer.diff_id, blob)?;
         }
         Ok(())

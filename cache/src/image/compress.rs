@@ -35,14 +35,25 @@ pub enum Compression {
     Uncompressed,
     /// gzip at a level from 0 to 9.
     Gzip(u32),
+    /// gzip at a level from 0 to 9 in members from which single files can be read: see [`super::estargz`].
+    Estargz(u32),
     /// zstd at a level from 1 to 22.
     Zstd(i32),
 }
 
 /// The text names no compression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no compression: write gzip, zstd or uncompressed")]
+#[error("{0:?} is no compression: write gzip, estargz, zstd or uncompressed")]
 pub struct NotACompression(String);
+
+/// The compression has no such level.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{compression} has no level {level}: write one from 0 to {highest}")]
+pub struct NotALevel {
+    compression: Compression,
+    level: i32,
+    highest: i32,
+}
 
 impl Default for Compression {
     fn default() -> Self {
@@ -56,14 +67,22 @@ impl Compression {
     /// zstd at its default level.
     pub const ZSTD: Self = Self::Zstd(3);
 
-    /// The same compression at another level, brought into its range; uncompressed stays uncompressed.
-    #[must_use]
-    pub fn at_level(self, level: i32) -> Self {
-        match self {
-            Self::Uncompressed => self,
-            Self::Gzip(_) => Self::Gzip(level.clamp(0, 9).unsigned_abs()),
-            Self::Zstd(_) => Self::Zstd(level.clamp(1, 22)),
+    /// The same compression at another level; uncompressed stays uncompressed. The lowest level of zstd is 1, which 0
+    /// means too.
+    ///
+    /// # Errors
+    /// Where there is no such level.
+    pub fn at_level(self, level: i32) -> Result<Self, NotALevel> {
+        let highest = if matches!(self, Self::Zstd(_)) { 22 } else { 9 };
+        if self != Self::Uncompressed && !(0..=highest).contains(&level) {
+            return Err(NotALevel { compression: self, level, highest });
         }
+        Ok(match self {
+            Self::Uncompressed => self,
+            Self::Gzip(_) => Self::Gzip(level.unsigned_abs()),
+            Self::Estargz(_) => Self::Estargz(level.unsigned_abs()),
+            Self::Zstd(_) => Self::Zstd(level.max(1)),
+        })
     }
 
     /// Under what a blob made by it is remembered; changes whenever the bytes might.
@@ -72,6 +91,7 @@ impl Compression {
         match self {
             Self::Uncompressed => "uncompressed".to_owned(),
             Self::Gzip(level) => format!("gzip-1:{level}"),
+            Self::Estargz(level) => format!("estargz-1:{level}"),
             Self::Zstd(level) => format!("zstd-1:{level}"),
         }
     }
@@ -81,21 +101,22 @@ impl Compression {
     pub fn media_type(self, docker_types: bool) -> String {
         match (self, docker_types) {
             (Self::Uncompressed, false) => MediaType::ImageLayer.to_string(),
-            (Self::Gzip(_), false) => MediaType::ImageLayerGzip.to_string(),
+            (Self::Gzip(_) | Self::Estargz(_), false) => MediaType::ImageLayerGzip.to_string(),
             (Self::Zstd(_), _) => MediaType::ImageLayerZstd.to_string(),
             (Self::Uncompressed, true) => docker::LAYER.to_owned(),
-            (Self::Gzip(_), true) => docker::LAYER_GZIP.to_owned(),
+            (Self::Gzip(_) | Self::Estargz(_), true) => docker::LAYER_GZIP.to_owned(),
         }
     }
 
-    /// A writer that compresses into `output`; call [`Compressor::finish`] at the end.
+    /// A writer that compresses into `output`; call [`Compressor::finish`] at the end. A stream without entries, of
+    /// which nothing single could be read, is plain gzip.
     ///
     /// # Errors
     /// Where the library cannot be set up or the first bytes cannot be written.
     pub fn writer<W: Write>(self, output: W) -> io::Result<Compressor<W>> {
         Ok(match self {
             Self::Uncompressed => Compressor::Plain(output),
-            Self::Gzip(level) => Compressor::Gzip(GzipBlocks::new(output, level)?),
+            Self::Gzip(level) | Self::Estargz(level) => Compressor::Gzip(GzipBlocks::new(output, level)?),
             Self::Zstd(level) => {
                 let mut encoder = zstd::Encoder::new(output, level)?;
                 // Zero workers would give other bytes than one or more.
@@ -113,6 +134,7 @@ impl fmt::Display for Compression {
         f.write_str(match self {
             Self::Uncompressed => "uncompressed",
             Self::Gzip(_) => "gzip",
+            Self::Estargz(_) => "estargz",
             Self::Zstd(_) => "zstd",
         })
     }
@@ -126,6 +148,7 @@ impl FromStr for Compression {
         match text {
             "uncompressed" | "none" => Ok(Self::Uncompressed),
             "gzip" => Ok(Self::GZIP),
+            "estargz" => Ok(Self::Estargz(6)),
             "zstd" => Ok(Self::ZSTD),
             other => Err(NotACompression(other.to_owned())),
         }
@@ -256,8 +279,18 @@ impl<W: Write> GzipBlocks<W> {
     }
 }
 
+/// One whole gzip member.
+pub(super) fn gzip_member(input: &[u8], level: u32) -> io::Result<Vec<u8>> {
+    let block = deflate(&[], input, level, true)?;
+    let mut member = GZIP_HEADER.to_vec();
+    member.extend_from_slice(&block.data);
+    member.extend_from_slice(&block.crc.sum().to_le_bytes());
+    member.extend_from_slice(&block.crc.amount().to_le_bytes());
+    Ok(member)
+}
+
 /// Waits for a block; on a thread of the pool by lending a hand, so that the pool cannot wait for itself.
-fn wait<T>(receiver: &Receiver<T>) -> io::Result<T> {
+pub(super) fn wait<T>(receiver: &Receiver<T>) -> io::Result<T> {
     let gone = || io::Error::other("a compression task panicked");
     loop {
         match receiver.try_recv() {

@@ -8,6 +8,7 @@ pub mod assemble;
 pub mod attest;
 pub mod blobs;
 pub mod compress;
+pub mod estargz;
 pub mod index;
 pub mod manifest;
 pub mod platform;
@@ -140,6 +141,14 @@ pub enum ImageError {
     /// A layer could not be read or unpacked.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// A layer cannot be written as an eStargz.
+    #[error("write layer {diff_id} as an eStargz")]
+    Estargz {
+        /// The layer.
+        diff_id: Digest,
+        /// Why.
+        source: estargz::EstargzError,
+    },
     /// Compressing a layer failed.
     #[error("compress layer {diff_id}")]
     Compress {
@@ -204,9 +213,16 @@ impl Image {
     }
 }
 
-/// Pairs the manifest's layers with the config's diff IDs.
+/// Pairs the manifest's layers with the config's diff IDs. Those of an artifact, which are no layers, have none.
 fn pair_layers(manifest: &ImageManifest, config: &ImageConfig) -> Result<Vec<ImageLayer>, ImageError> {
     let (layers, diff_ids) = (manifest.layers(), &config.rootfs.diff_ids);
+    if manifest.artifact_type().is_some() && diff_ids.is_empty() {
+        let blob = |descriptor: &Descriptor| {
+            let digest = manifest::digest_of(descriptor)?;
+            Ok(ImageLayer { descriptor: descriptor.clone(), digest, diff_id: digest })
+        };
+        return layers.iter().map(blob).collect();
+    }
     if layers.len() != diff_ids.len() {
         return Err(ImageError::LayerCount { layers: layers.len(), diff_ids: diff_ids.len() });
     }

@@ -137,6 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn layers_of_zstd_chunked_are_layers_of_zstd() {
+        // A frame for each file, then its tables as frames that are skipped (RFC 8878, 3.1.2); podman writes this.
+        let skipped = |magic: u8, bytes: &[u8]| {
+            let length = u32::try_from(bytes.len()).unwrap().to_le_bytes();
+            [&[magic, 0x2a, 0x4d, 0x18][..], &length, bytes].concat()
+        };
+        let frame = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+        let tables =
+            [skipped(0x50, &frame(b"{}")), skipped(0x50, &frame(b"tar-split")), skipped(0x50, &[7; 64])].concat();
+        let chunked = [frame(b"header"), frame(b"a file"), frame(b""), frame(b" its end"), tables.clone()].concat();
+        assert_eq!(read(&chunked).unwrap(), b"headera file its end");
+        let first = [tables, skipped(0x5f, b""), frame(b"later")].concat();
+        assert_eq!(read(&first).unwrap(), b"later");
+    }
+
+    #[test]
     fn a_torn_stream_is_an_error() {
         let packed = gzip(&[7; 10_000]);
         assert!(read(&packed[..packed.len() - 4]).is_err());

@@ -263,7 +263,8 @@ fn secret(text: &str) -> Result<HeaderValue, RegistryError> {
     Ok(value)
 }
 
-pub(super) fn encode_base64(bytes: &[u8]) -> String {
+/// Base64 with padding (RFC 4648, section 4).
+pub(crate) fn encode_base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {

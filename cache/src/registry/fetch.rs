@@ -85,7 +85,7 @@ pub(super) fn jobs_of_chain(store: &Store, chain: &[Digest]) -> Result<Vec<Job>,
         }
         let known = store.layer_blobs(diff_id)?;
         let mut best: Option<(bool, &KnownBlob)> = None;
-        for blob in &known {
+        for blob in known.iter().filter(|blob| blob.diff_id.is_none()) {
             let digest = manifest::digest_of(&blob.descriptor).map_err(ImageError::from)?;
             let here = store.content().has(&digest)? == Some(blob.descriptor.size());
             if here || (best.is_none() && !blob.origins.is_empty()) {

@@ -34,6 +34,7 @@ use transport::Transport;
 
 pub(crate) use artifact::{Found, NewArtifact};
 pub use auth::basic_authorization;
+pub(crate) use auth::encode_base64;
 pub use config::{Proxies, RegistryConfig, Retry};
 pub use credentials::{ConfigFile, Credentials, Login};
 pub use error::RegistryError;

@@ -325,7 +325,7 @@ impl Inner {
         let making = Arc::clone(lock(&self.making).entry(*diff_id).or_default());
         let _one_at_a_time = lock(&making);
         let options = AssembleOptions { compression, force, ..AssembleOptions::default() };
-        let blob = layer_blob(&self.store, diff_id, &options, &Events::none())?;
+        let blob = layer_blob(&self.store, diff_id, &options, &Events::none())?.descriptor;
         if self.store.content().has(&manifest::digest_of(&blob)?)? == Some(blob.size()) {
             return Ok(blob);
         }

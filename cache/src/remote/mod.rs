@@ -19,7 +19,6 @@ mod import;
 mod local;
 mod registry;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::Pin;
 
@@ -69,6 +68,6 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// What the store is to remember of a blob that was fetched.
     fn origin_of(&self, blob: &Descriptor) -> KnownBlob {
-        KnownBlob { descriptor: blob.clone(), made_by: None, origins: BTreeSet::new() }
+        KnownBlob::of(blob.clone())
     }
 }

@@ -140,6 +140,6 @@ impl Backend for RegistryCache {
     }
 
     fn origin_of(&self, blob: &Descriptor) -> KnownBlob {
-        KnownBlob { descriptor: blob.clone(), made_by: None, origins: [self.origin()].into() }
+        KnownBlob { origins: [self.origin()].into(), ..KnownBlob::of(blob.clone()) }
     }
 }

@@ -89,7 +89,9 @@ pub(crate) struct Build {
     pub(crate) network: String,
 
     /// Allow what files may not do: network.host, security.insecure
-    #[arg(long, value_name = "WHAT", value_delimiter = ',', hide_possible_values = true, value_parser = ["network.host", "security.insecure"], help_heading = "RUN steps")]
+    ///
+    /// buildx.local.delete lets -o type=local,mode=delete empty directories outside of the working one; device is known.
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', hide_possible_values = true, value_parser = super::entitlement, help_heading = "RUN steps")]
     pub(crate) allow: Vec<String>,
 
     /// Where the result goes besides the store: type=TYPE,dest=PATH

@@ -143,10 +143,14 @@ impl FromStr for CacheTo {
         };
         if let Some(name) = options.take("compression") {
             packing.compression = name.parse::<Compression>().map_err(|error| error.to_string())?;
+            if matches!(packing.compression, Compression::Estargz(_)) {
+                return Err("compression=estargz: its layers are others than those that steps made: use gzip or zstd"
+                    .to_owned());
+            }
         }
         if let Some(level) = options.take("compression-level") {
             let level = level.parse().map_err(|_| format!("compression-level={level}: not a number"))?;
-            packing.compression = packing.compression.at_level(level);
+            packing.compression = packing.compression.at_level(level).map_err(|error| error.to_string())?;
         }
         packing.force = options.truth("force-compression")?.unwrap_or(false);
         let ignore_error = options.truth("ignore-error")?.unwrap_or(true);

@@ -9,6 +9,7 @@ mod container;
 mod ignored;
 mod image;
 mod login;
+mod output;
 mod prune;
 mod resource;
 mod values;
@@ -28,11 +29,12 @@ pub(crate) use image::{
     History, ImageCommand, Images, Import, Inspect, InspectThese, Load, Pull, Push, RemoveImages, Save, Tag,
 };
 pub(crate) use login::{Login, LoginPlace, Logout};
+pub(crate) use output::{Output, OutputKind};
 pub(crate) use prune::{
     Builder, DiskUsage, Form, PruneCache, PruneContainers, PruneImages, PruneSystem, System, SystemUsage, duration,
 };
 pub(crate) use resource::{OldLimits, Resource};
-pub(crate) use values::{ByteSize, Call, Called, Cpus, KeyValue, Output, OutputKind, Ulimit, fields, volume};
+pub(crate) use values::{ByteSize, Call, Called, Cpus, KeyValue, Ulimit, entitlement, fields, volume};
 
 /// Builds container images from Dockerfiles and runs them, without a daemon
 #[derive(Debug, Parser)]

@@ -1,11 +1,8 @@
 //! Values of flags, parsed at the door.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use lap_executor::container::Volume;
-
-use super::Annotation;
 
 /// `NAME=VALUE`; without a value, the environment's is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,131 +110,6 @@ pub(crate) fn volume(text: &str) -> Result<Volume, String> {
     Volume::parse(&format!("{source}:{rest}")).map_err(|error| error.to_string())
 }
 
-/// What a build is written out as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OutputKind {
-    Oci,
-    Docker,
-    Tar,
-    Local,
-    Image,
-    Registry,
-    CacheOnly,
-}
-
-/// `type=oci,dest=out.tar`, or just a place: a directory, or `-` for a tar on standard output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Output {
-    pub(crate) kind: OutputKind,
-    /// `-` is standard output.
-    pub(crate) dest: Option<PathBuf>,
-    /// Whether the archive is a tar rather than a directory.
-    pub(crate) tar: bool,
-    pub(crate) names: Vec<String>,
-    pub(crate) push: bool,
-    pub(crate) compression: Option<String>,
-    pub(crate) level: Option<i32>,
-    pub(crate) force_compression: bool,
-    /// Whether layers made here get times that do not depend on when they were made.
-    pub(crate) rewrite_timestamp: bool,
-    /// Docker's media types instead of OCI's.
-    pub(crate) docker_types: Option<bool>,
-    /// Stands before the names of attestation files.
-    pub(crate) attestation_prefix: String,
-    pub(crate) annotations: Vec<Annotation>,
-}
-
-impl Output {
-    fn of(kind: OutputKind) -> Self {
-        Self {
-            kind,
-            dest: None,
-            tar: true,
-            names: Vec::new(),
-            push: false,
-            compression: None,
-            level: None,
-            force_compression: false,
-            rewrite_timestamp: false,
-            docker_types: None,
-            annotations: Vec::new(),
-            attestation_prefix: String::new(),
-        }
-    }
-}
-
-impl FromStr for Output {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let fields = fields(text)?;
-        if let [(place, None)] = fields.as_slice() {
-            let kind = if place == "-" { OutputKind::Tar } else { OutputKind::Local };
-            return Ok(Self { dest: Some(PathBuf::from(place)), ..Self::of(kind) });
-        }
-        let value = |name: &str| fields.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.clone());
-        let kind = match value("type").as_deref() {
-            Some("oci") => OutputKind::Oci,
-            Some("docker") => OutputKind::Docker,
-            Some("tar") => OutputKind::Tar,
-            Some("local") => OutputKind::Local,
-            Some("image") => OutputKind::Image,
-            Some("registry") => OutputKind::Registry,
-            Some("cacheonly") => OutputKind::CacheOnly,
-            Some(other) => {
-                return Err(format!(
-                    "unknown type {other:?}: known are oci, docker, tar, local, image, registry, cacheonly"
-                ));
-            }
-            None => return Err("type= is missing: write type=oci|docker|tar|local|image|registry,dest=PATH".to_owned()),
-        };
-        let mut output = Self::of(kind);
-        output.push = kind == OutputKind::Registry;
-        for (key, value) in &fields {
-            let text = value.clone().unwrap_or_default();
-            let truth = || match value.as_deref() {
-                None | Some("true" | "1") => Ok(true),
-                Some("false" | "0") => Ok(false),
-                Some(other) => Err(format!("{key}={other}: write true or false")),
-            };
-            match key.as_str() {
-                "type" => {}
-                "dest" => output.dest = Some(PathBuf::from(text)),
-                "tar" => output.tar = truth()?,
-                "name" => output.names.extend(text.split(',').map(str::to_owned)),
-                "push" => output.push = truth()?,
-                "compression" => output.compression = Some(text),
-                "compression-level" => {
-                    output.level = Some(text.parse().map_err(|_| format!("{key}={text}: not a number"))?);
-                }
-                "rewrite-timestamp" => output.rewrite_timestamp = truth()?,
-                "force-compression" => output.force_compression = truth()?,
-                "oci-mediatypes" => output.docker_types = Some(!truth()?),
-                "attestation-prefix" if text.contains("..") || text.starts_with('/') => {
-                    return Err(format!("{key}={text}: must stay inside the output"));
-                }
-                "attestation-prefix" => output.attestation_prefix = text,
-                // The store holds every result, unpacked, already.
-                "unpack" | "store" => {
-                    truth()?;
-                }
-                other => match Annotation::of_output(other, &text) {
-                    Some(annotation) => output.annotations.push(annotation?),
-                    None => return Err(format!("unknown option {other:?} of type={}", value_of(&fields))),
-                },
-            }
-        }
-        if output.dest.is_none() && kind == OutputKind::Local {
-            return Err("dest= is missing: the directory to write into".to_owned());
-        }
-        Ok(output)
-    }
-}
-
-fn value_of(fields: &[(String, Option<String>)]) -> String {
-    fields.iter().find(|(key, _)| key == "type").and_then(|(_, value)| value.clone()).unwrap_or_default()
-}
-
 /// One CSV record of `key[=value]` fields; a field in double quotes may hold commas.
 pub(crate) fn fields(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
     let mut fields = vec![String::new()];
@@ -268,6 +140,20 @@ pub(crate) fn fields(text: &str) -> Result<Vec<(String, Option<String>)>, String
             None => Ok((field, None)),
         })
         .collect()
+}
+
+/// A word of `--allow`. Devices are known, though none are handed out: who grants them gets no more than without.
+pub(crate) fn entitlement(text: &str) -> Result<String, String> {
+    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    match (name, value) {
+        ("network.host" | "security.insecure" | "buildx.local.delete", None) | ("device", _) => Ok(text.to_owned()),
+        ("network.host" | "security.insecure" | "buildx.local.delete", Some(_)) => {
+            Err(format!("{name} takes no value"))
+        }
+        _ => Err(format!(
+            "unknown entitlement {text:?}: known are network.host, security.insecure, device and buildx.local.delete"
+        )),
+    }
 }
 
 /// What `--call` asks, other than to build.
@@ -337,15 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn outputs_are_csv_or_a_place() {
-        let output: Output = "type=oci,dest=a.tar,tar=false".parse().unwrap();
-        assert_eq!((output.kind, output.tar), (OutputKind::Oci, false));
-        assert_eq!("out".parse::<Output>().unwrap().kind, OutputKind::Local);
-        assert_eq!("-".parse::<Output>().unwrap().kind, OutputKind::Tar);
-        let named: Output = "type=image,\"name=a,b\",push=true".parse().unwrap();
-        assert!(named.push && named.names == ["a", "b"]);
-        for bad in ["type=zip", "dest=x", "type=local", "type=oci,what=1", "type=oci,tar=perhaps"] {
-            assert!(bad.parse::<Output>().is_err(), "{bad}");
+    fn entitlements_are_buildkits() {
+        for good in ["network.host", "security.insecure", "device", "device=vendor.com/x", "buildx.local.delete"] {
+            assert_eq!(entitlement(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "network", "network.host=1", "buildx.local.delete=1", "security.insecure.more"] {
+            assert!(entitlement(bad).is_err(), "{bad}");
         }
     }
 

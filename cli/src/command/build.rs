@@ -27,7 +27,7 @@ pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
     if let Some(call) = called.or(old).or_else(|| args.check.then_some(Call::Check { json: false })) {
         return super::call::answer(app, request, &call);
     }
-    let screen = Screen::start(mode, app.settings.color);
+    let screen = Screen::start(mode, &app.settings);
     if let Some(form) = &args.print {
         let graph = pipeline::graph(app, &request, &screen)?;
         screen.finish();
@@ -69,14 +69,28 @@ fn report(args: &Build, mode: Mode, built: &Built) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Facts about a result, as `--metadata-file` has them.
+/// Facts about a result, as `--metadata-file` has them, by the names of buildx.
 pub(super) fn metadata(built: &Built) -> serde_json::Value {
-    let Built { image, artifact, names } = built;
+    let Built { image, artifact, names, invocation, provenance } = built;
+    let mut descriptor = json!(artifact.descriptor());
+    descriptor["annotations"]["config.digest"] = json!(image.id().to_string());
+    if let Some(created) = &image.config.created {
+        descriptor["annotations"]["org.opencontainers.image.created"] = json!(created);
+    }
     let mut metadata = json!({
+        "buildx.build.ref": format!("lap/local/{invocation}"),
         "containerimage.config.digest": image.id().to_string(),
         "containerimage.digest": artifact.digest().to_string(),
-        "containerimage.descriptor": artifact.descriptor(),
+        "containerimage.descriptor": descriptor,
     });
+    match provenance.as_slice() {
+        [(_, told)] => metadata["buildx.build.provenance"] = told.clone(),
+        several => {
+            for (platform, told) in several {
+                metadata[format!("buildx.build.provenance/{platform}")] = told.clone();
+            }
+        }
+    }
     if !names.is_empty() {
         metadata["image.name"] = json!(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
     }

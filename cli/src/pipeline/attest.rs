@@ -1,12 +1,13 @@
 //! Attestations of a build's result: where it came from and what it holds, as asked for.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use lap_cache::digest::Digest;
 use lap_cache::export::file_digests;
-use lap_cache::image::attest::{Predicate, Subject, attested, statement};
+use lap_cache::image::attest::{Form, Predicate, Subject, attested, statement};
 use lap_cache::image::{Artifact, Image, Reference};
 use lap_cache::layer::View;
 use lap_cache::sbom;
@@ -15,10 +16,11 @@ use lap_executor::worker::Output as StepOutput;
 use lap_frontend::NamedContext;
 use lap_solver::digest::Key;
 use lap_solver::drive::Solution;
+use lap_solver::event::{Event, Events};
 use lap_solver::graph::{Graph, Op, Source, VertexId};
 use lap_solver::intent::ImageIntent;
 use lap_solver::platform::Platform;
-use lap_solver::provenance::{self, Facts, Resolved};
+use lap_solver::provenance::{self, Facts, Mode, Resolved};
 use lap_solver::purl::Purl;
 use serde_json::Value;
 
@@ -37,6 +39,9 @@ pub(super) struct Attester<'a> {
     pub(super) resolver: &'a Resolver<'a>,
     /// By URL and ref.
     pub(super) commits: BTreeMap<(String, String), String>,
+    pub(super) events: &'a Events,
+    /// Whether it was told that something could not be read; once is enough for all outputs.
+    pub(super) warned: AtomicBool,
 }
 
 impl Attester<'_> {
@@ -46,12 +51,15 @@ impl Attester<'_> {
     }
 
     /// An image with its attestations beside it; the image alone where none were asked for. Its layers are in the
-    /// store, and its manifest is final: statements name its digest.
+    /// store as `layers`, and its manifest is final: statements name its digest. The index gets the annotations of the
+    /// output only where it is `alone`, not to be taken apart again.
     pub(super) fn artifact(
         &self,
         image: Image,
+        layers: &[Digest],
         names: &[Reference],
-        output: Option<&Output>,
+        output: &Output,
+        alone: bool,
     ) -> anyhow::Result<Artifact> {
         if !self.is_asked() {
             return Ok(image.into());
@@ -60,13 +68,13 @@ impl Attester<'_> {
         let purl = |name: &Reference| Purl::of_image(&name.to_string(), Some(&platform)).to_string();
         let purls: Vec<String> = names.iter().map(purl).collect();
         let called = names.first().map_or_else(|| image.digest().to_string(), Reference::familiar);
-        let layers: Vec<Digest> = image.diff_ids().collect();
         let created = image.config.created.clone().unwrap_or_default();
         let mut predicates = Vec::new();
-        predicates.extend(self.sbom(&layers, &called, Some(image.digest()), &created)?);
-        predicates.extend(self.provenance(Some(&image)));
-        let annotations = self.request.annotations(output, Level::Index, &platform);
-        let index = attested(self.store, image, &purls, &predicates, &annotations);
+        predicates.extend(self.sbom(layers, &called, Some(image.digest()), &created)?);
+        predicates.extend(self.provenance(Some((&image, layers))));
+        let annotations = self.request.annotations(alone.then_some(output), Level::Index, &platform);
+        let form = if output.oci_artifact { Form::Artifact } else { Form::Image };
+        let index = attested(self.store, image, &purls, &predicates, form, &annotations);
         Ok(index.context("cannot keep the attestations")?.into())
     }
 
@@ -103,13 +111,39 @@ impl Attester<'_> {
         }
         let view = View::open(self.store, layers).context("cannot read the layers")?;
         let inventory = sbom::inventory(&view).context("cannot list the packages of the image")?;
+        if let Some(first) = inventory.notes.first()
+            && !self.warned.swap(true, Ordering::Relaxed)
+        {
+            let more = match inventory.notes.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more: see the comment of the document)"),
+            };
+            let message = format!("the SBOM lacks what could not be read: {first}{more}");
+            self.events.send(Event::Warning { vertex: None, message });
+        }
         let tool = concat!("lapstrake-", env!("CARGO_PKG_VERSION"));
         let content = sbom::spdx::document(&inventory, &sbom::spdx::Described { name, digest, created, tool });
         Ok(Some(Predicate { kind: sbom::PREDICATE_TYPE.to_owned(), content }))
     }
 
+    /// The provenance predicate for a metadata file, in a mode of its own; nothing where no provenance was asked for.
+    pub(super) fn metadata(&self, mode: Mode) -> Option<Value> {
+        Some(self.predicate(None, mode)?.content)
+    }
+
     /// The provenance predicate; `image` tells the layers of the steps.
-    fn provenance(&self, image: Option<&Image>) -> Option<Predicate> {
+    fn provenance(&self, image: Option<(&Image, &[Digest])>) -> Option<Predicate> {
+        self.predicate(image, self.request.attestations.provenance.as_ref()?.mode)
+    }
+
+    /// Names the build: the same steps at the same time are the same invocation.
+    pub(super) fn invocation(&self) -> String {
+        let target = self.intent.root.map(|root| self.graph.vertex(root).definition);
+        let started = self.request.epoch.unwrap_or_else(|| since_1970(self.request.started));
+        Key::of("invocation", &(target, started.as_nanos().to_string())).to_hex()[..25].to_owned()
+    }
+
+    fn predicate(&self, image: Option<(&Image, &[Digest])>, mode: Mode) -> Option<Predicate> {
         let asked = self.request.attestations.provenance.as_ref()?;
         let request = self.request;
         let text = String::from_utf8_lossy(&request.text);
@@ -118,8 +152,6 @@ impl Attester<'_> {
             Some(epoch) => (epoch, epoch),
             None => (since_1970(request.started), since_1970(SystemTime::now())),
         };
-        let target = self.intent.root.map(|root| self.graph.vertex(root).definition);
-        let invocation = Key::of("invocation", &(target, started.as_nanos().to_string()));
         let options = &request.options;
         let facts = Facts {
             graph: self.graph,
@@ -136,15 +168,15 @@ impl Attester<'_> {
                 commits: self.commits.clone(),
                 files: self.downloads(),
             },
-            layers: image.map(|image| self.layers(image)).unwrap_or_default(),
+            layers: image.map(|(image, layers)| self.layers(image, layers)).unwrap_or_default(),
             builder_platform: Platform::host(),
             builder_id: asked.builder_id.clone(),
-            invocation_id: invocation.to_hex()[..25].to_owned(),
+            invocation_id: self.invocation(),
             started_on: rfc3339(started),
             finished_on: rfc3339(finished),
             reproducible: asked.reproducible || request.reproducible,
         };
-        let content = provenance::predicate(&facts, asked.mode);
+        let content = provenance::predicate(&facts, mode);
         Some(Predicate { kind: provenance::PREDICATE_TYPE.to_owned(), content })
     }
 
@@ -159,12 +191,14 @@ impl Attester<'_> {
         self.solution.outputs.iter().filter_map(of).collect()
     }
 
-    /// The image's layers after each step, for those steps whose layers are all in the image.
-    fn layers(&self, image: &Image) -> BTreeMap<VertexId, Vec<Value>> {
+    /// The image's layers after each step, for those steps whose layers are all in the image; `layers` are what the
+    /// store knows them as.
+    fn layers(&self, image: &Image, layers: &[Digest]) -> BTreeMap<VertexId, Vec<Value>> {
         let of: BTreeMap<Digest, Value> = image
             .layers
             .iter()
-            .filter_map(|layer| Some((layer.diff_id, serde_json::to_value(&layer.descriptor).ok()?)))
+            .zip(layers)
+            .filter_map(|(layer, own)| Some((*own, serde_json::to_value(&layer.descriptor).ok()?)))
             .collect();
         let steps = self.solution.outputs.iter().filter_map(|(id, output)| {
             let diff_ids = output.snapshot()?.diff_ids();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use lap_cache::digest::Digest;
 use lap_cache::fs;
 use lap_cache::layer::{Span, Times};
@@ -45,7 +45,9 @@ pub(crate) fn settle(app: &App, request: &mut Request) -> anyhow::Result<()> {
         Some(Epoch::Named(NamedContext::Files(source)) | Epoch::Source(source)) => of_source(app, request, source)?,
         // As BuildKit has it: an image's time says nothing of what is in it.
         Some(Epoch::Named(NamedContext::Image(_) | NamedContext::Target(_))) => None,
-        None if request.reproducible || request.outputs.iter().any(|output| output.rewrite_timestamp) => {
+        None if request.reproducible
+            || request.outputs.iter().any(|output| output.rewrite_timestamp && output.epoch.is_none()) =>
+        {
             match of_main(app, request)? {
                 Some(seconds) => Some(seconds),
                 // Without any input there is no better time than none.
@@ -62,6 +64,15 @@ pub(crate) fn settle(app: &App, request: &mut Request) -> anyhow::Result<()> {
         // A name that turned out to have no time is nothing that a step could use.
         let text = seconds.map_or_else(String::new, |seconds| seconds.to_string());
         request.options.build_args.insert(VARIABLE.to_owned(), text);
+    }
+    // Of an output: its steps do not see it. One image config serves all outputs, and so one time does.
+    for asked in request.outputs.iter().filter_map(|output| output.epoch).map(Duration::from_secs) {
+        if *request.epoch.get_or_insert(asked) != asked {
+            bail!(
+                "source-date-epoch={} of an output differs from that of the build or of another output",
+                asked.as_secs()
+            );
+        }
     }
     Ok(())
 }

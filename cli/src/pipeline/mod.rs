@@ -15,6 +15,7 @@ mod outputs;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -35,6 +36,7 @@ use lap_solver::graph::{Builder, Graph, Metadata, Op, Source, VertexId};
 use lap_solver::intent::ImageIntent;
 use lap_solver::pattern::Matcher;
 use lap_solver::platform::Platform;
+use serde_json::Value;
 
 use crate::args::{Annotation, Attestations, CacheFrom, CacheTo, KeyValue, Level, Output, Place};
 use crate::command::App;
@@ -133,6 +135,10 @@ pub(crate) struct Built {
     /// What the names stand for: the image, or an index of it and its attestations.
     pub(crate) artifact: Artifact,
     pub(crate) names: Vec<Reference>,
+    /// Names the build, as in its provenance.
+    pub(crate) invocation: String,
+    /// What is told of the build of each platform in metadata, where it was asked for.
+    pub(crate) provenance: Vec<(Platform, Value)>,
 }
 
 /// Findings about a Dockerfile that stop a build, shown with their source.
@@ -203,6 +209,11 @@ pub(crate) fn build(app: &App, request: &Request, screen: &Screen) -> anyhow::Re
 /// One result a job, in order; none for those whose result is not wanted.
 pub(crate) fn build_all(app: &App, jobs: &[Job<'_>], screen: &Screen) -> anyhow::Result<Vec<Option<Built>>> {
     let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+    let outputs: Vec<Output> = jobs.iter().flat_map(|job| &job.request.outputs).cloned().collect();
+    outputs::check_streams(&outputs)?;
+    for job in jobs {
+        outputs::check_deletes(job.request)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
         let interrupt = Interrupt::listen()?;
@@ -530,11 +541,13 @@ async fn finish(
         let twins = made.into_iter().zip(layers.iter().copied()).collect();
         caches.inline(request, graph, intent, &mut config, &twins)?;
         let commits = worker.commits();
-        let attester = Attester { store, request, graph, intent, solution, resolver, commits };
+        let warned = AtomicBool::new(false);
+        let attester = Attester { store, request, graph, intent, solution, resolver, commits, events, warned };
         parts.push(outputs::Part { snapshot, layers, rewritten, config, platform: &intent.platform, attester });
     }
     let outputs = outputs::Outputs { app, request, parts: &parts, worker, resolver, events };
-    let artifact = match (outputs.write().await?, parts.as_slice()) {
+    let (written, called) = outputs.write().await?;
+    let artifact = match (written, parts.as_slice()) {
         (Some(written), _) => written,
         (None, [part]) if !part.attester.is_asked() => {
             let annotations = request.annotations(None, Level::Manifest, part.platform);
@@ -546,15 +559,23 @@ async fn finish(
     };
     let first = artifact.runnable().first().map(|image| (*image).clone());
     let image = first.context("internal error: a build ended without an image")?;
-    if request.names.is_empty() {
+    let mut names = request.names.clone();
+    names.extend(called.into_iter().filter(|name| !request.names.contains(name)));
+    if names.is_empty() {
         store.keep(artifact.descriptor())?;
     }
-    for name in &request.names {
+    for name in &names {
         store.name_point(name, artifact.descriptor())?;
     }
     if solution.cached.len() < solution.keys.len() {
         // One flush a build makes what was reported survive a power cut.
         store.sync()?;
     }
-    Ok(Built { image, artifact, names: request.names.clone() })
+    let mut provenance = Vec::new();
+    if let Some(mode) = app.settings.metadata_provenance {
+        let told = |part: &outputs::Part<'_>| Some((part.platform.clone(), part.attester.metadata(mode)?));
+        provenance.extend(parts.iter().filter_map(told));
+    }
+    let invocation = parts.first().map(|part| part.attester.invocation()).unwrap_or_default();
+    Ok(Built { image, artifact, names, invocation, provenance })
 }

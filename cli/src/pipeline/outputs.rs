@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use lap_cache::digest::Digest;
-use lap_cache::export::{Named, docker_archive, local_dir_with, oci_dir, oci_tar, rootfs_tar_with};
+use lap_cache::export::{Named, Paths, docker_archive, local_dir_with, oci_dir, oci_tar, paths, rootfs_tar_with};
 use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
 use lap_cache::image::compress::Compression;
 use lap_cache::image::index::{Entry, Role};
@@ -66,45 +66,44 @@ pub(super) struct Outputs<'a> {
 
 impl Outputs<'_> {
     /// Writes all that was asked for. Returns the image, or the index of several, as it was last put together with
-    /// blobs, if any was, with its attestations.
-    pub(super) async fn write(&self) -> anyhow::Result<Option<Artifact>> {
-        let mut last = None;
+    /// blobs, if any was, with its attestations; and what the store is to call it besides the names of the request.
+    pub(super) async fn write(&self) -> anyhow::Result<(Option<Artifact>, Vec<Reference>)> {
+        let (mut last, mut called) = (None, Vec::new());
+        // `--push` pushes the images that outputs ask for, and one of its own where there are none.
+        let mut push = self.request.push;
         for output in &self.request.outputs {
-            match output.kind {
-                OutputKind::CacheOnly => {}
-                OutputKind::Tar | OutputKind::Local => {
-                    for part in self.parts {
-                        self.ensure_layers(part).await?;
-                        self.root_file_system(output, part)?;
+            if output.kind.is_tree() {
+                self.trees(output).await?;
+            } else if output.kind != OutputKind::CacheOnly {
+                let own = output.names.iter().map(|name| crate::image::reference(name));
+                let own = own.collect::<anyhow::Result<Vec<_>>>()?;
+                let names: Vec<Reference> = self.request.names.iter().chain(&own).cloned().collect();
+                let built = self.artifact(output, &names).await?;
+                if output.kind.is_archive() {
+                    self.archive(output, &built, names)?;
+                } else {
+                    if output.push || push {
+                        push = false;
+                        self.push(output, &built, &names).await?;
+                    }
+                    if output.store {
+                        called.extend(names_in_store(output, &built, own, &names)?);
                     }
                 }
-                OutputKind::Oci | OutputKind::Docker | OutputKind::Image | OutputKind::Registry => {
-                    let mut names = self.request.names.clone();
-                    for name in &output.names {
-                        names.push(crate::image::reference(name)?);
-                    }
-                    let built = self.artifact(output, &names).await?;
-                    match output.kind {
-                        OutputKind::Oci | OutputKind::Docker => self.archive(output, &built, names)?,
-                        _ if output.push => self.push(&built, &names).await?,
-                        _ => {}
-                    }
-                    last = Some(built);
-                }
+                last = Some(built);
             }
         }
-        if self.request.push {
+        if push {
             let built = self.whole().await?;
-            self.push(&built, &self.request.names).await?;
+            self.push(&Output::registry(), &built, &self.request.names).await?;
             last = Some(built);
         }
-        Ok(last)
+        Ok((last, called))
     }
 
     /// The image, or the index of several, as registries take it, with attestations.
     pub(super) async fn whole(&self) -> anyhow::Result<Artifact> {
-        let gzip: Output = "type=registry".parse().map_err(anyhow::Error::msg)?;
-        self.artifact(&gzip, &self.request.names).await
+        self.artifact(&Output::registry(), &self.request.names).await
     }
 
     async fn ensure_layers(&self, part: &Part<'_>) -> anyhow::Result<()> {
@@ -115,7 +114,13 @@ impl Outputs<'_> {
     /// The image of each platform with blobs as an output wants them, all of them in the store; several in an index.
     async fn artifact(&self, output: &Output, names: &[Reference]) -> anyhow::Result<Artifact> {
         if let [part] = self.parts {
-            let built = part.attester.artifact(self.image(output, part).await?, names, Some(output))?;
+            let built = part.attester.artifact(
+                self.image(output, part).await?,
+                part.layers_for(output),
+                names,
+                output,
+                true,
+            )?;
             if matches!(built, Artifact::Image(_)) && self.request.index_annotations(Some(output)) {
                 bail!("annotations of an index need several platforms or attestations: this image has no index");
             }
@@ -126,7 +131,13 @@ impl Outputs<'_> {
         }
         let mut entries = Vec::new();
         for part in self.parts {
-            match part.attester.artifact(self.image(output, part).await?, names, None)? {
+            match part.attester.artifact(
+                self.image(output, part).await?,
+                part.layers_for(output),
+                names,
+                output,
+                false,
+            )? {
                 Artifact::Image(image) => entries.push(Entry { image: *image, role: Role::Runnable }),
                 Artifact::Index(index) => entries.extend(index.entries),
             }
@@ -142,18 +153,14 @@ impl Outputs<'_> {
     /// The image of a platform with blobs as an output wants them, all of them in the store.
     async fn image(&self, output: &Output, part: &Part<'_>) -> anyhow::Result<Image> {
         self.ensure_layers(part).await?;
-        let mut compression = match &output.compression {
-            Some(name) => name.parse::<Compression>().with_context(|| format!("compression={name}"))?,
-            None => Compression::default(),
-        };
-        if let Some(level) = output.level {
-            compression = compression.at_level(level);
-        }
+        let compression = output.compression.unwrap_or_default();
+        // Of Docker's media types none says what an eStargz has to say.
+        let docker = output.kind == OutputKind::Docker && !matches!(compression, Compression::Estargz(_));
         let annotations = |level| self.request.annotations(Some(output), level, part.platform);
         let mut options = AssembleOptions {
             compression,
             force: false,
-            docker_media_types: output.docker_types.unwrap_or(output.kind == OutputKind::Docker),
+            docker_media_types: output.docker_types.unwrap_or(docker),
             annotations: annotations(Level::Manifest),
             blobs: Blobs::Written,
         };
@@ -196,37 +203,154 @@ impl Outputs<'_> {
         })
     }
 
-    fn root_file_system(&self, output: &Output, part: &Part<'_>) -> anyhow::Result<()> {
-        let store = self.app.store()?;
-        let created = part.config.created.as_deref().unwrap_or_default();
-        let files = part.attester.files(output, part.layers_for(output), created)?;
+    /// The files of the result of each platform.
+    async fn trees(&self, output: &Output) -> anyhow::Result<()> {
         let several = self.parts.len() > 1;
-        if output.kind == OutputKind::Local {
-            let mut dest = output.dest.clone().unwrap_or_default();
-            if several {
-                // As BuildKit names them.
-                dest = dest.join(part.platform.to_string().replace('/', "_"));
-            }
-            let owner = Owner::Archive;
-            return local_dir_with(store, part.layers_for(output), &files, &dest, owner)
-                .with_context(|| format!("cannot write {}", dest.display()));
-        }
-        if several {
+        if output.kind == OutputKind::Tar && several {
             bail!("type=tar holds one platform; write several with type=local or type=oci");
         }
-        to_file(output.dest.as_deref(), |writer| Ok(rootfs_tar_with(store, part.layers_for(output), &files, writer)?))
+        let store = self.app.store()?;
+        let mut result = Paths::default();
+        for part in self.parts {
+            self.ensure_layers(part).await?;
+            let layers = part.layers_for(output);
+            let created = part.config.created.as_deref().unwrap_or_default();
+            let files = part.attester.files(output, layers, created)?;
+            if output.kind == OutputKind::Tar {
+                to_file(output.dest.as_deref(), |writer| Ok(rootfs_tar_with(store, layers, &files, writer)?))?;
+                continue;
+            }
+            let mut dest = output.dest.clone().unwrap_or_default();
+            let mut above = String::new();
+            if output.platform_split.unwrap_or(several) {
+                // As BuildKit names them.
+                above = part.platform.to_string().replace('/', "_");
+                dest = dest.join(&above);
+            }
+            // Reading all names is only worth it where they are needed.
+            if output.delete || (several && above.is_empty()) {
+                let before = result.add(above.as_bytes(), paths(store, layers, &files)?);
+                if let Some(path) = before {
+                    bail!(
+                        "platform-split=false: {} is in the results of several platforms",
+                        String::from_utf8_lossy(&path)
+                    );
+                }
+            }
+            local_dir_with(store, layers, &files, &dest, Owner::Archive)
+                .with_context(|| format!("cannot write {}", dest.display()))?;
+        }
+        if output.delete
+            && let Some(dest) = &output.dest
+        {
+            // Only when all of the result is there.
+            result.remove_others(dest).with_context(|| format!("cannot tidy {}", dest.display()))?;
+        }
+        Ok(())
     }
 
-    async fn push(&self, artifact: &Artifact, names: &[Reference]) -> anyhow::Result<()> {
+    async fn push(&self, output: &Output, artifact: &Artifact, names: &[Reference]) -> anyhow::Result<()> {
         if names.is_empty() {
             bail!("nothing says where to push: name the image with -t REGISTRY/NAME");
         }
+        let hosts = names.iter().map(|name| name.registry().to_owned());
+        let insecure = match output.insecure {
+            true => {
+                let hosts = hosts.collect();
+                Some(crate::registry::insecure(&self.app.settings, &self.request.mirrors, hosts)?)
+            }
+            false => None,
+        };
+        let client = insecure.as_ref().unwrap_or_else(|| self.resolver.client());
         for name in names {
-            let pushed = self.resolver.client().push_artifact(self.app.store()?, artifact, name, self.events).await;
+            let name = if output.by_digest { by_digest(&name.name(), artifact)? } else { name.clone() };
+            let pushed = client.push_artifact(self.app.store()?, artifact, &name, self.events).await;
             pushed.with_context(|| format!("cannot push {}", name.familiar()))?;
         }
         Ok(())
     }
+}
+
+/// `NAME@DIGEST`
+fn by_digest(name: &str, artifact: &Artifact) -> anyhow::Result<Reference> {
+    crate::image::reference(&format!("{name}@{}", artifact.digest()))
+}
+
+/// What the store calls the result of an output; `own` are the output's names, `all` those of the request too.
+fn names_in_store(
+    output: &Output,
+    artifact: &Artifact,
+    own: Vec<Reference>,
+    all: &[Reference],
+) -> anyhow::Result<Vec<Reference>> {
+    let mut called = Vec::new();
+    if output.canonical || output.by_digest {
+        for name in all {
+            called.push(by_digest(&name.name(), artifact)?);
+        }
+    }
+    if let Some(prefix) = output.dangling_prefix.as_ref().filter(|_| all.is_empty() || !output.dangling_only) {
+        called.push(by_digest(prefix, artifact).context("dangling-name-prefix")?);
+    }
+    if !output.by_digest {
+        called.extend(own);
+    }
+    Ok(called)
+}
+
+/// Refuses outputs that would write archives to a terminal, or several of them into one stream, before anything is
+/// built.
+pub(super) fn check_streams(outputs: &[Output]) -> anyhow::Result<()> {
+    let streams = outputs.iter().filter(|output| to_stdout(output)).count();
+    if streams > 1 {
+        bail!("{streams} outputs want standard output: name a file for all but one with dest=");
+    }
+    if streams == 1 {
+        no_terminal()?;
+    }
+    Ok(())
+}
+
+/// Refuses to empty directories where nobody would expect it: as with buildx, those outside of the working one need a
+/// word of the user's.
+pub(super) fn check_deletes(request: &Request) -> anyhow::Result<()> {
+    if request.allow.iter().any(|word| word == "buildx.local.delete") {
+        return Ok(());
+    }
+    let here = std::fs::canonicalize(".").context("cannot tell where the working directory is")?;
+    for dest in request.outputs.iter().filter(|output| output.delete).filter_map(|output| output.dest.as_ref()) {
+        if !real(dest).is_ok_and(|real| real != here && real.starts_with(&here)) {
+            bail!(
+                "mode=delete would remove what is in {} besides the result, and it does not lie below the working \
+                 directory: allow it with --allow buildx.local.delete",
+                dest.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Where a directory really lies. One that is not there yet cannot be a link to elsewhere: the nearest directory that
+/// is there decides.
+fn real(path: &Path) -> std::io::Result<PathBuf> {
+    let mut there = std::path::absolute(path)?;
+    let mut rest = Vec::new();
+    while std::fs::symlink_metadata(&there).is_err() {
+        // None for `..` too, which leads nowhere here.
+        let Some(name) = there.file_name() else { break };
+        rest.push(name.to_owned());
+        there.pop();
+    }
+    let mut real = std::fs::canonicalize(&there)?;
+    real.extend(rest.iter().rev());
+    Ok(real)
+}
+
+fn no_terminal() -> anyhow::Result<()> {
+    if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        bail!("a terminal cannot take an archive: redirect the output or name a file");
+    }
+    Ok(())
 }
 
 /// Writes standard output, or a file that appears only when it is whole.
@@ -235,10 +359,8 @@ pub(crate) fn to_file(
     write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Some(dest) = dest.filter(|dest| *dest != Path::new("-")) else {
+        no_terminal()?;
         let stdout = std::io::stdout();
-        if std::io::IsTerminal::is_terminal(&stdout) {
-            bail!("a terminal cannot take an archive: redirect the output or name a file");
-        }
         let mut writer = BufWriter::with_capacity(1 << 20, stdout.lock());
         write(&mut writer)?;
         return writer.flush().context("cannot write standard output");

@@ -221,7 +221,9 @@ mod tests {
         let data = (1..=9).map(|line| format!("line {line}\n")).collect::<String>().into_bytes();
         model.fold(Event::Log { vertex, stream: Stream::Stdout, data }, Duration::ZERO);
         for lines in [1, 6, 9, 100] {
-            let fancy = Fancy::new(Look { lines, ..Look::from(false) });
+            let mut look = Look::from(false);
+            look.lines = lines;
+            let fancy = Fancy::new(look);
             let shown = fancy.running(&model, vertex, Duration::ZERO);
             assert_eq!(shown.matches(" => => line").count(), lines.min(9), "{shown}");
             assert!(shown.ends_with("line 9"));

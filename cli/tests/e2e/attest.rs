@@ -11,7 +11,7 @@ use crate::web::{Daemon, Page, Repository, Web};
 const CANARY: &str = "canary-8d1f";
 
 /// The JSON blob of an OCI layout.
-fn blob(layout: &Path, digest: &Value) -> Value {
+pub(crate) fn blob(layout: &Path, digest: &Value) -> Value {
     let hex = digest.as_str().unwrap().trim_start_matches("sha256:");
     serde_json::from_slice(&std::fs::read(layout.join("blobs/sha256").join(hex)).unwrap()).unwrap()
 }
@@ -305,4 +305,47 @@ fn the_packages_of_debian_are_those_that_dpkg_lists() {
         listed.lines().filter_map(|line| line.strip_prefix("ii ")).map(|line| line.trim().to_owned()).collect();
     assert!(theirs.len() > 50, "{listed}");
     assert_eq!(ours, theirs);
+}
+
+#[test]
+fn attestations_can_be_artifacts() {
+    needs!(root);
+    needs!("docker-registry");
+    let registry = Registry::start();
+    let name = format!("{}/app:1", registry.address);
+    let lap = Lap::new();
+    let flags = ["--provenance", "--sbom", "-o", "type=oci,dest=out,tar=false,oci-artifact=true"];
+    lap.build_with(&name, "FROM busybox\nCMD echo hello\n", &flags).ok();
+    let layout = lap.path("out");
+    let top: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let index = blob(&layout, &top["manifests"][0]["digest"]);
+    assert_eq!(statements(&layout, &index).len(), 2);
+    let manifest = blob(&layout, &index["manifests"][1]["digest"]);
+    assert_eq!(manifest["artifactType"], "application/vnd.docker.attestation.manifest.v1+json");
+    assert_eq!(manifest["config"]["mediaType"], "application/vnd.oci.empty.v1+json");
+    assert_eq!(manifest["subject"]["digest"], index["manifests"][0]["digest"]);
+    // And it is an image like any other, through an archive and through a registry.
+    run("tar", &["-C", layout.to_str().unwrap(), "-cf", lap.path("out.tar").to_str().unwrap(), "."]).ok();
+    let other = Lap::empty();
+    other.run(&["load", "-i", lap.path("out.tar").to_str().unwrap()]).ok();
+    assert_eq!(other.run(&["run", "--rm", "--network", "none", &name]).ok().out, "hello\n");
+    lap.run(&["push", &name]).ok();
+    let third = Lap::empty();
+    third.run(&["pull", &name]).ok();
+    assert_eq!(third.run(&["run", "--rm", "--network", "none", &name]).ok().out, "hello\n");
+}
+
+#[test]
+fn what_an_sbom_lacks_is_told() {
+    needs!(root);
+    let lap = Lap::empty();
+    lap.write("ctx/Packages", "neither SQLite nor Berkeley DB");
+    lap.write("ctx/package-lock.json", "{");
+    let dockerfile = "FROM scratch\nCOPY Packages /var/lib/rpm/\nCOPY package-lock.json /app/\n";
+    let outputs = ["--sbom", "-o", "type=local,dest=tree", "-o", "type=oci,dest=o.tar"];
+    let said = lap.build_with("app", dockerfile, &outputs).ok();
+    assert_eq!(said.err.matches("the SBOM lacks what could not be read").count(), 1, "{}", said.err);
+    assert!(said.err.contains("(and 1 more"), "{}", said.err);
+    let text = std::fs::read_to_string(lap.path("tree/sbom.spdx.json")).unwrap();
+    assert!(text.contains("/var/lib/rpm/Packages") && text.contains("/app/package-lock.json"), "{text}");
 }

@@ -21,6 +21,7 @@ mod format;
 mod gc;
 mod login;
 mod old_kernel;
+mod outputs;
 mod peers;
 mod platforms;
 mod registry;

@@ -41,6 +41,30 @@ fn no_network_means_loopback_only() {
 }
 
 #[test]
+fn entitlements_are_needed_and_given_by_the_user_alone() {
+    needs!(root);
+    let lap = Lap::new();
+    let dockerfile = "# syntax=docker/dockerfile:1-labs\nFROM busybox\n\
+        RUN --security=insecure grep CapEff /proc/self/status | cut -f2 > /caps\n";
+    let refused = lap.build("app", dockerfile).code(1);
+    assert!(refused.err.contains("--allow security.insecure"), "{}", refused.err);
+    lap.build_with("app", dockerfile, &["--network", "none", "--allow", "security.insecure"]).ok();
+    let all = u64::from_str_radix(lap.sh("app", "cat /caps").trim(), 16).unwrap();
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap();
+    assert_eq!(all, u64::from_str_radix(own.trim(), 16).unwrap(), "all that this process can have");
+    // What is granted holds for one build.
+    let refused = lap.build_with("app", dockerfile, &["--no-cache", "--network", "none"]).code(1);
+    assert!(refused.err.contains("--allow security.insecure"), "{}", refused.err);
+    // Known, though nothing comes of it; and what is not known is refused.
+    lap.build_with("app", "FROM busybox\n", &["--allow", "device", "--allow", "device=vendor.com/x"]).ok();
+    let device = lap.build_with("app", "FROM busybox\nRUN --device=a.b/c=d true\n", &["--allow", "device"]).code(1);
+    assert!(device.err.contains("--device"), "{}", device.err);
+    let unknown = lap.build_with("app", "FROM busybox\n", &["--allow", "everything"]).code(2);
+    assert!(unknown.err.contains("known are network.host, security.insecure"), "{}", unknown.err);
+}
+
+#[test]
 fn limits_hold_and_an_out_of_memory_is_called_that() {
     needs!(root);
     let lap = Lap::new();

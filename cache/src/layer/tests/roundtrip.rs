@@ -262,3 +262,28 @@ fn directories_nest_as_deep_as_a_path_allows() {
     fs::mkdir_all_in_root(&bottom.dir, &b"e/".repeat(200), new).unwrap();
     assert!(scratch.store.commit(workspace, &[], false).is_err());
 }
+
+#[test]
+fn an_estargz_of_others_is_unpacked_as_containerd_does() {
+    if !is_root("an_estargz_of_others_is_unpacked_as_containerd_does") {
+        return;
+    }
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let (landmark, table) = (file(b".no.prefetch.landmark", 1), file(b"stargz.index.json", 2));
+    let own = (file(b"a", 4), &b"text"[..]);
+    // As `ctr-remote` converts: landmark and table are entries like any other. As BuildKit writes: behind the end.
+    let inside = tar(&[own.clone(), (landmark.clone(), &[15]), (table.clone(), b"{}")]);
+    let behind = [tar(&[own]), tar(&[(table, b"{}")])].concat();
+    for (plain, names) in [(inside, &[".no.prefetch.landmark", "a", "stargz.index.json"][..]), (behind, &["a"])] {
+        let scratch = scratch();
+        let members: Vec<u8> = plain.chunks(512).flat_map(gzip).collect();
+        let reader = crate::layer::decompress(&members[..]).unwrap();
+        let layer = scratch.store.unpack(reader, Some(Digest::of(&plain)), &[]).unwrap();
+        let found = listing(&scratch.store.layer_dir(&layer.diff_id).join("fs"));
+        assert_eq!(found.keys().collect::<Vec<_>>(), names);
+    }
+}

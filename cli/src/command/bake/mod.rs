@@ -63,7 +63,7 @@ pub(super) fn run(app: &App, args: &Bake) -> anyhow::Result<i32> {
     let jobs: Vec<Job<'_>> =
         order.iter().zip(&requests).map(|(name, request)| job(&resolved, &order, name, request)).collect();
     let mode = build::mode(&app.settings, false, args.progress)?;
-    let screen = Screen::start(mode, app.settings.color);
+    let screen = Screen::start(mode, &app.settings);
     let built = pipeline::build_all(app, &jobs, &screen);
     screen.finish();
     let reported = built.and_then(|built| report(args, mode, &order, &built));
