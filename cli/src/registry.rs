@@ -84,6 +84,7 @@ fn config(settings: &Settings, mirrors: &[KeyValue]) -> anyhow::Result<RegistryC
         mirrors: by_host,
         credentials: Credentials { files, ..Credentials::default() },
         ca_files: settings.ca_file.iter().cloned().collect(),
+        certificate_dirs: settings.certificate_dirs.clone(),
         proxies: Proxies { http: proxy("HTTP_PROXY"), https: proxy("HTTPS_PROXY"), no_proxy: proxy("NO_PROXY") },
         ..RegistryConfig::default()
     })

@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) podman_auth_files: Vec<PathBuf>,
     /// Certificate authorities instead of the system's.
     pub(crate) ca_file: Option<PathBuf>,
+    /// Directories with certificates of single registries.
+    pub(crate) certificate_dirs: Vec<PathBuf>,
     /// Whether an unprivileged user asked.
     pub(crate) rootless: bool,
     /// Proxy variables of the environment, by name.
@@ -124,6 +126,7 @@ impl Settings {
                 root.with_file_name(name)
             }
         };
+        let config_dir = path("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
         Ok(Self {
             root,
             run_dir,
@@ -136,11 +139,16 @@ impl Settings {
                 Some(_) => Vec::new(),
                 None => {
                     let runtime = path("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json"));
-                    let config = path("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
-                    runtime.into_iter().chain(config.map(|dir| dir.join("containers/auth.json"))).collect()
+                    let config = config_dir.as_ref().map(|dir| dir.join("containers/auth.json"));
+                    runtime.into_iter().chain(config).collect()
                 }
             },
             ca_file: path("SSL_CERT_FILE"),
+            certificate_dirs: config_dir
+                .iter()
+                .flat_map(|dir| ["containers/certs.d", "docker/certs.d"].map(|name| dir.join(name)))
+                .chain(["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from))
+                .collect(),
             rootless,
             proxies: PROXIES.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),
             source_date_epoch: variable("SOURCE_DATE_EPOCH"),

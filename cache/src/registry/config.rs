@@ -17,6 +17,8 @@ pub struct RegistryConfig {
     pub credentials: Credentials,
     /// Files with CA certificates (PEM) that replace the machine's; none: the machine's, or else a built-in set.
     pub ca_files: Vec<PathBuf>,
+    /// Directories with certificates of single registries, in a directory `host[:port]` each; the first one counts.
+    pub certificate_dirs: Vec<PathBuf>,
     /// Proxies.
     pub proxies: Proxies,
     /// When to try again.
@@ -36,6 +38,7 @@ impl Default for RegistryConfig {
             mirrors: BTreeMap::new(),
             credentials: Credentials::default(),
             ca_files: Vec::new(),
+            certificate_dirs: Vec::new(),
             proxies: Proxies::default(),
             retry: Retry::default(),
             parallel: 6,
@@ -49,7 +52,12 @@ impl RegistryConfig {
     /// Whether plain http and unchecked certificates will do for a host.
     #[must_use]
     pub fn is_insecure(&self, host: &str) -> bool {
-        self.insecure.contains(host) || self.insecure.contains(without_port(host)) || is_loopback(host)
+        self.is_marked_insecure(host) || is_loopback(host)
+    }
+
+    /// Whether the user said so of a host.
+    pub(super) fn is_marked_insecure(&self, host: &str) -> bool {
+        self.insecure.contains(host) || self.insecure.contains(without_port(host))
     }
 }
 

@@ -213,6 +213,14 @@ pub enum RegistryError {
         /// Why.
         source: rustls::pki_types::pem::Error,
     },
+    /// A certificate that is kept for a registry is no good.
+    #[error("certificate {path}: {why}")]
+    Certificate {
+        /// The file or directory.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// TLS cannot be set up.
     #[error("set up TLS")]
     Tls(#[source] rustls::Error),

@@ -144,7 +144,7 @@ impl Client {
         let mut at = url.clone();
         at.set_fragment(None);
         for _ in 0..=REDIRECTS {
-            let mut request = self.transport.client(self.transport.trust(&at))?.get(at.clone());
+            let mut request = self.transport.client(&at)?.get(at.clone());
             if let Some(known) = &wanted.known {
                 if let Some(etag) = &known.etag {
                     request = request.header(IF_NONE_MATCH, etag);

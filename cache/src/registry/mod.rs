@@ -5,6 +5,7 @@
 
 mod artifact;
 mod auth;
+mod certificates;
 mod challenge;
 mod config;
 mod credentials;

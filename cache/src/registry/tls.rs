@@ -6,10 +6,11 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::RegistryError;
+use super::certificates::{Certificates, failed};
 use super::transport::Trust;
 
 /// Where distributions keep the bundle of CA certificates.
@@ -27,27 +28,46 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// TLS for one kind of trust; CA certificates are read for [`Trust::Verified`] alone.
-pub(super) fn config(trust: Trust, ca_files: &[PathBuf]) -> Result<ClientConfig, RegistryError> {
+/// TLS for one kind of trust; CA certificates are read for [`Trust::Verified`] alone. What is kept for the host counts
+/// beside the machine's.
+pub(super) fn config(
+    trust: Trust,
+    ca_files: &[PathBuf],
+    certificates: &Certificates,
+) -> Result<ClientConfig, RegistryError> {
     let builder = ClientConfig::builder_with_provider(provider());
     let builder = builder.with_safe_default_protocol_versions().map_err(RegistryError::Tls)?;
-    Ok(match trust {
-        Trust::Plain => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
-        Trust::Verified => builder.with_root_certificates(roots(ca_files)?).with_no_client_auth(),
+    let builder = match trust {
+        Trust::Plain => builder.with_root_certificates(RootCertStore::empty()),
+        Trust::Verified => {
+            let mut roots = roots(ca_files)?;
+            add_files(&mut roots, &certificates.authorities)?;
+            builder.with_root_certificates(roots)
+        }
         Trust::Unverified => {
             let verifier = Arc::new(AnyCertificate(provider()));
-            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+            builder.dangerous().with_custom_certificate_verifier(verifier)
         }
-    })
+    };
+    let Some((certificate, key)) = &certificates.own else { return Ok(builder.with_no_client_auth()) };
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain: Vec<_> = chain.map_err(|error| failed(certificate, error))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, error))?;
+    builder.with_client_auth_cert(chain, secret).map_err(|error| failed(certificate, error))
 }
 
-fn roots(ca_files: &[PathBuf]) -> Result<RootCertStore, RegistryError> {
-    let mut store = RootCertStore::empty();
-    for path in ca_files {
+fn add_files(store: &mut RootCertStore, files: &[PathBuf]) -> Result<(), RegistryError> {
+    for path in files {
         let failed = |source| RegistryError::Roots { path: path.display().to_string(), source };
         let certificates = CertificateDer::pem_file_iter(path).map_err(failed)?;
         store.add_parsable_certificates(certificates.collect::<Result<Vec<_>, _>>().map_err(failed)?);
     }
+    Ok(())
+}
+
+fn roots(ca_files: &[PathBuf]) -> Result<RootCertStore, RegistryError> {
+    let mut store = RootCertStore::empty();
+    add_files(&mut store, ca_files)?;
     if ca_files.is_empty() {
         let readable = |path: &str| CertificateDer::pem_file_iter(Path::new(path)).ok();
         if let Some(certificates) = BUNDLES.iter().find_map(|path| readable(path)) {

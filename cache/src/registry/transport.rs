@@ -4,13 +4,14 @@
 //! another one, and to a token server only where [`super::auth`] finds that it may go there.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 
 use super::auth::Authorization;
+use super::certificates::Certificates;
 use super::config::RegistryConfig;
 use super::{RegistryError, tls};
 use crate::store::lock;
@@ -114,7 +115,9 @@ struct Answer {
 /// The HTTP clients and what has been learnt about registries.
 pub(super) struct Transport {
     pub(super) config: RegistryConfig,
-    clients: [OnceLock<Client>; 3],
+    /// One for each kind of trust, and one more for a host with certificates of its own.
+    clients: Mutex<HashMap<(Trust, String), Client>>,
+    certificates: Mutex<HashMap<String, Arc<Certificates>>>,
     endpoints: tokio::sync::Mutex<HashMap<String, Endpoint>>,
     pub(super) authorizations: Mutex<HashMap<(String, Scope), Authorization>>,
 }
@@ -123,19 +126,26 @@ impl Transport {
     pub(super) fn new(config: RegistryConfig) -> Self {
         Self {
             config,
-            clients: Default::default(),
+            clients: Mutex::default(),
+            certificates: Mutex::default(),
             endpoints: tokio::sync::Mutex::default(),
             authorizations: Mutex::default(),
         }
     }
 
-    /// A client of a kind; made when it is first needed, so that CA certificates are only read for https.
-    pub(super) fn client(&self, trust: Trust) -> Result<&Client, RegistryError> {
-        let slot = &self.clients[trust as usize];
-        if let Some(client) = slot.get() {
-            return Ok(client);
+    /// The client for an address; made when it is first needed, so that CA certificates are only read for https.
+    pub(super) fn client(&self, url: &Url) -> Result<Client, RegistryError> {
+        let trust = self.trust(url);
+        let certificates = match trust {
+            Trust::Plain => Arc::default(),
+            Trust::Verified | Trust::Unverified => self.certificates(&authority(url))?,
+        };
+        let host = if certificates.is_empty() { String::new() } else { authority(url) };
+        let mut clients = lock(&self.clients);
+        if let Some(client) = clients.get(&(trust, host.clone())) {
+            return Ok(client.clone());
         }
-        let tls = tls::config(trust, &self.config.ca_files)?;
+        let tls = tls::config(trust, &self.config.ca_files, &certificates)?;
         let mut builder = Client::builder()
             .tls_backend_preconfigured(tls)
             .hickory_dns(true)
@@ -156,14 +166,32 @@ impl Transport {
             builder = builder.proxy(reqwest::Proxy::https(proxy).map_err(RegistryError::Client)?.no_proxy(none));
         }
         let client = builder.build().map_err(RegistryError::Client)?;
-        Ok(slot.get_or_init(|| client))
+        clients.insert((trust, host), client.clone());
+        Ok(client)
+    }
+
+    fn certificates(&self, host: &str) -> Result<Arc<Certificates>, RegistryError> {
+        let mut known = lock(&self.certificates);
+        if let Some(certificates) = known.get(host) {
+            return Ok(Arc::clone(certificates));
+        }
+        let certificates = Arc::new(Certificates::of(&self.config.certificate_dirs, host)?);
+        known.insert(host.to_owned(), Arc::clone(&certificates));
+        Ok(certificates)
+    }
+
+    /// Whether any certificate and plain http will do for a host. This machine need not prove itself, unless there is
+    /// an authority for it; where that cannot be told, it must.
+    fn is_insecure(&self, host: &str) -> bool {
+        let has_authority = || self.certificates(host).map_or(true, |found| !found.authorities.is_empty());
+        self.config.is_marked_insecure(host) || (self.config.is_insecure(host) && !has_authority())
     }
 
     /// How the host of an address is trusted.
-    pub(super) fn trust(&self, url: &Url) -> Trust {
+    fn trust(&self, url: &Url) -> Trust {
         match url.scheme() {
             "http" => Trust::Plain,
-            _ if self.config.is_insecure(&authority(url)) => Trust::Unverified,
+            _ if self.is_insecure(&authority(url)) => Trust::Unverified,
             _ => Trust::Verified,
         }
     }
@@ -193,9 +221,9 @@ impl Transport {
             Url::parse(&text).map_err(|_| RegistryError::Address { text: registry.to_owned() })
         };
         let mut base = address("https")?;
-        if self.config.is_insecure(host) {
+        if self.is_insecure(host) {
             let probe = base.join("v2/").map_err(|_| RegistryError::Address { text: registry.to_owned() })?;
-            if self.client(Trust::Unverified)?.get(probe).send().await.is_err() {
+            if self.client(&probe)?.get(probe).send().await.is_err() {
                 base = address("http")?;
             }
         }
@@ -280,7 +308,7 @@ impl Transport {
         let mut url = call.url.clone();
         for _ in 0..=REDIRECTS {
             let at_home = url.origin() == endpoint.base.origin();
-            let mut request = self.client(self.trust(&url))?.request(call.method.clone(), url.clone());
+            let mut request = self.client(&url)?.request(call.method.clone(), url.clone());
             for (name, value) in &call.headers {
                 request = request.header(name, value);
             }
@@ -310,7 +338,7 @@ impl Transport {
         match target.scheme() {
             _ if location.is_empty() => Err(refuse("no address is given")),
             "https" => Ok(target),
-            "http" if from.scheme() == "http" || self.config.is_insecure(&authority(&target)) => Ok(target),
+            "http" if from.scheme() == "http" || self.is_insecure(&authority(&target)) => Ok(target),
             "http" => Err(refuse("from https to plain http")),
             _ => Err(refuse("neither http nor https")),
         }
@@ -325,7 +353,7 @@ impl Transport {
         let retry = self.config.retry;
         let mut attempt = 1;
         loop {
-            let result = request(self.client(self.trust(url))?).send().await;
+            let result = request(&self.client(url)?).send().await;
             let wait = match result.map_err(|error| unreachable(&Method::GET, url, error)) {
                 Ok(response) if is_passing(response.status()) && attempt < retry.attempts => {
                     retry_after(response.headers())

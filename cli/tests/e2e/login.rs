@@ -204,6 +204,59 @@ fn a_token_server_takes_the_login() {
     assert!(!lap.at_home(&["push", "--progress", "plain", &name], "").ok().err.contains(PASSWORD));
 }
 
+#[test]
+fn certificates_of_a_registry_are_those_of_its_directory() {
+    needs!(root);
+    needs!("docker-registry");
+    needs!("openssl");
+    needs!("skopeo");
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let openssl = |args: &[&str]| run("openssl", args).ok();
+    for name in ["ca", "stranger"] {
+        let subject = format!("/CN={name}");
+        let files = ["-keyout", &file(&format!("{name}.key")), "-out", &file(&format!("{name}.crt"))];
+        let make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", &subject];
+        openssl(&[&make[..], &files].concat());
+    }
+    std::fs::write(dir.path().join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    for name in ["server", "client"] {
+        let subject = format!("/CN={name}");
+        let (key, request) = (file(&format!("{name}.key")), file(&format!("{name}.csr")));
+        openssl(&["req", "-newkey", "rsa:2048", "-nodes", "-subj", &subject, "-keyout", &key, "-out", &request]);
+        let signer = ["-CA", &file("ca.crt"), "-CAkey", &file("ca.key"), "-CAcreateserial", "-days", "2"];
+        let files = ["-in", &request, "-out", &file(&format!("{name}.cert")), "-extfile", &file("names")];
+        openssl(&[&["x509", "-req"][..], &signer, &files].concat());
+    }
+    let (ca, stranger, own, key) = (file("ca.crt"), file("stranger.crt"), file("client.cert"), file("client.key"));
+    let tls = format!(
+        "  tls:\n    certificate: {}\n    key: {}\n    clientcas: [{ca}]\n",
+        file("server.cert"),
+        file("server.key")
+    );
+    let registry = Guarded::start(dir, &tls);
+    let lap = Lap::new();
+    let name = format!("{}/team/app:1", registry.address);
+    lap.run(&["tag", "busybox", &name]).ok();
+    let push = || lap.at_home(&["push", &name], "");
+    let there = lap.path(&format!("home/.config/containers/certs.d/{}", registry.address));
+    let put = |from: &str, to: &str| assert!(std::fs::copy(from, there.join(to)).unwrap() > 0);
+
+    push().code(1);
+    std::fs::create_dir_all(&there).unwrap();
+    put(&stranger, "ca.crt");
+    put(&own, "client.cert");
+    assert!(push().code(1).err.contains("client.key is missing"));
+    put(&key, "client.key");
+    let error = push().code(1).err;
+    assert!(error.contains("certificate"), "an authority that is given is asked, on loopback too: {error}");
+    put(&ca, "ca.crt");
+    push().ok();
+    lap.run(&["rmi", &name]).ok();
+    lap.at_home(&["pull", &name], "").ok();
+    run("skopeo", &["inspect", "--cert-dir", there.to_str().unwrap(), &format!("docker://{name}")]).ok();
+}
+
 /// Signs tokens for who knows the password, as the distribution's token specification wants them; its address.
 fn token_server(dir: &Path) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
