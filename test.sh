@@ -5,7 +5,15 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 testdata/install.sh busybox-static mmdebstrap docker-registry skopeo umoci podman buildah runc jq uidmap gcc libc6-dev \
-    curl zstd iproute2 nftables strace user-mode-linux git apache2-utils qemu-user-static openssh-server
+    curl zstd iproute2 nftables strace user-mode-linux git apache2-utils qemu-user-static openssh-server \
+    python3-venv
+
+# A server of S3, which Debian does not have.
+if ! command -v moto_server >/dev/null; then
+    [ -x target/moto/bin/moto_server ] || { python3 -m venv target/moto && target/moto/bin/pip -q install 'moto[server,s3]'; } ||
+        echo "moto cannot be installed: the tests of S3 are skipped"
+    PATH=$PATH:$PWD/target/moto/bin
+fi
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lap_solver::event::{Action, Events};
 use oci_spec::image::{Descriptor, MediaType};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::auth::encode_base64;
@@ -119,6 +119,21 @@ impl Client {
             .header(CONTENT_TYPE, media_type)
             .body(Arc::new(move || Ok(reqwest::Body::from(raw.as_ref().clone()))));
         self.transport.expect(&endpoint, &scope, &call).await.map(drop)
+    }
+
+    /// Asks a server that is no registry, again where that may help.
+    pub(crate) async fn ask(
+        &self,
+        url: &Url,
+        request: impl Fn(&reqwest::Client) -> reqwest::RequestBuilder,
+    ) -> Result<Response, RegistryError> {
+        self.transport.send_to_realm(request, url).await
+    }
+
+    /// The bytes of a blob in the store as the body of a request.
+    pub(crate) fn blob_body(&self, store: &Store, digest: Digest, size: u64) -> Result<reqwest::Body, RegistryError> {
+        let parcel = Parcel { digest, size, mount_from: Vec::new() };
+        super::upload::body(store, &parcel, &Events::none())()
     }
 
     /// Brings a blob into the store; nothing is unpacked.

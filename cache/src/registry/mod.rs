@@ -32,6 +32,7 @@ use crate::image::blobs::Origin;
 use crate::image::{Image, Reference};
 use crate::store::Store;
 use transport::Transport;
+pub(crate) use transport::{read_limited, shown};
 
 pub(crate) use artifact::{Found, NewArtifact};
 pub use auth::basic_authorization;

@@ -344,7 +344,7 @@ impl Transport {
         }
     }
 
-    /// A single GET to a token server, outside any registry.
+    /// A request to a server outside any registry.
     pub(super) async fn send_to_realm(
         &self,
         request: impl Fn(&Client) -> reqwest::RequestBuilder,
@@ -375,7 +375,7 @@ pub(super) fn authority(url: &Url) -> String {
 }
 
 /// An address without its query and login, which may be secrets.
-pub(super) fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), authority(url), url.path())
 }
 
@@ -421,7 +421,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Reads a body of at most `limit` bytes.
-pub(super) async fn read_limited(mut response: Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
+pub(crate) async fn read_limited(mut response: Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
     let url = shown(response.url());
     let mut bytes = Vec::new();
     loop {

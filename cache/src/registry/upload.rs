@@ -159,7 +159,7 @@ fn location(response: &Response) -> Result<Url, RegistryError> {
 }
 
 /// The bytes of a blob, read by a thread of its own while they are sent.
-fn body(store: &Store, parcel: &Parcel, events: &Events) -> MakeBody {
+pub(super) fn body(store: &Store, parcel: &Parcel, events: &Events) -> MakeBody {
     let (store, parcel, events) = (store.clone(), parcel.clone(), events.clone());
     Arc::new(move || {
         let mut file = store.content().open(&parcel.digest)?;

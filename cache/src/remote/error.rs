@@ -30,9 +30,19 @@ pub enum RemoteError {
         /// How long it was waited for.
         limit: std::time::Duration,
     },
-    /// A cache is only read, or only written.
-    #[error("this kind of cache cannot be {0}")]
-    Unsupported(&'static str),
+    /// An answer that is no success.
+    #[error("{url}: {status}{}{message}", if message.is_empty() { "" } else { ": " })]
+    Status {
+        /// Without query.
+        url: String,
+        /// HTTP status code.
+        status: u16,
+        /// What the server says about it.
+        message: String,
+    },
+    /// An answer that is not what the protocol says.
+    #[error("the server's answer cannot be understood")]
+    Answer,
     /// A document of ours has no JSON form.
     #[error("write a document of the cache")]
     Write(#[source] serde_json::Error),
@@ -51,6 +61,9 @@ pub enum RemoteError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another cache, from which a layer was to be taken over, does not have it.
+    #[error(transparent)]
+    Lost(#[from] super::Lost),
     /// A thread of ours ended without a result.
     #[error("a transfer was cancelled")]
     Cancelled,

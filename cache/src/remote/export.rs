@@ -310,7 +310,7 @@ impl Inner {
 
     async fn send_blob(self: &Arc<Self>, target: &Target, diff_id: Digest) -> Result<Descriptor, RemoteError> {
         // What another cache holds, and nobody has needed yet.
-        self.imports.bring(&[diff_id]).await.map_err(|_| RemoteError::Cancelled)?;
+        self.imports.bring(&[diff_id]).await?;
         let (inner, packing) = (Arc::clone(self), target.packing);
         let make = move || inner.blob_of(&diff_id, packing);
         let blob = tokio::task::spawn_blocking(make).await.map_err(|_| RemoteError::Cancelled)??;

@@ -15,9 +15,12 @@
 mod document;
 mod error;
 mod export;
+mod gha;
+mod http;
 mod import;
 mod local;
 mod registry;
+mod s3;
 
 use std::fmt;
 use std::pin::Pin;
@@ -31,9 +34,11 @@ use crate::store::Store;
 pub use document::{Claim, DOCUMENT_LIMIT, Document, Entry, FORMAT};
 pub use error::RemoteError;
 pub use export::{Exports, Failed, Mode, Packing, Part, Step, Target};
+pub use gha::{GhaCache, Protocol};
 pub use import::{Imports, Lost, Source};
 pub use local::LocalCache;
 pub use registry::{INLINE_FIELD, RegistryCache};
+pub use s3::{S3Cache, S3Options};
 
 /// The name of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -17,6 +17,26 @@ pub(crate) enum Place {
     Registry { reference: String, docker_types: bool },
     /// A directory.
     Local { dir: PathBuf, tag: String },
+    /// The cache of GitHub Actions; what is not given is the environment's.
+    Gha { url: Option<String>, url_v2: Option<String>, token: Option<String>, scope: String },
+    /// A bucket; what is not given is the environment's.
+    S3(Box<Bucket>),
+}
+
+/// A cache in S3.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    pub(crate) bucket: Option<String>,
+    pub(crate) region: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) path_style: bool,
+    pub(crate) prefix: String,
+    pub(crate) blobs_prefix: String,
+    pub(crate) manifests_prefix: String,
+    pub(crate) names: Vec<String>,
+    pub(crate) access_key_id: Option<String>,
+    pub(crate) secret_access_key: Option<String>,
+    pub(crate) session_token: Option<String>,
 }
 
 /// A cache to read.
@@ -71,6 +91,40 @@ impl Options {
         }
     }
 
+    fn gha(&mut self) -> Place {
+        // How long to wait is our own concern.
+        self.take("timeout");
+        let scope = self.take("scope").unwrap_or_else(|| "buildkit".to_owned());
+        Place::Gha { url: self.take("url"), url_v2: self.take("url_v2"), token: self.take("token"), scope }
+    }
+
+    fn s3(&mut self) -> Result<Place, String> {
+        // These tune a library of Amazon's that is not used here.
+        for key in
+            ["touch_refresh", "upload_parallelism", "retry_mode", "retry_max_attempts", "disable_accept_encoding"]
+        {
+            self.take(key);
+        }
+        let names = self.take("name").unwrap_or_else(|| "buildkit".to_owned());
+        let names: Vec<String> = names.split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        if names.is_empty() {
+            return Err("type=s3: name= is empty".to_owned());
+        }
+        Ok(Place::S3(Box::new(Bucket {
+            bucket: self.take("bucket"),
+            region: self.take("region"),
+            endpoint: self.take("endpoint_url"),
+            path_style: self.truth("use_path_style")?.unwrap_or(false),
+            prefix: self.take("prefix").unwrap_or_default(),
+            blobs_prefix: self.take("blobs_prefix").unwrap_or_else(|| "blobs/".to_owned()),
+            manifests_prefix: self.take("manifests_prefix").unwrap_or_else(|| "manifests/".to_owned()),
+            names,
+            access_key_id: self.take("access_key_id"),
+            secret_access_key: self.take("secret_access_key"),
+            session_token: self.take("session_token"),
+        })))
+    }
+
     /// What was not understood is an error.
     fn end(self) -> Result<(), String> {
         match self.fields.first() {
@@ -82,7 +136,7 @@ impl Options {
     fn unknown_kind<T>(&self) -> Result<T, String> {
         match self.kind.as_str() {
             "azblob" => Err("type=azblob is not supported: use a registry, s3, gha or a directory".to_owned()),
-            other => Err(format!("unknown type {other:?}: known are registry, local and inline")),
+            other => Err(format!("unknown type {other:?}: known are registry, local, inline, gha and s3")),
         }
     }
 }
@@ -100,6 +154,8 @@ impl FromStr for CacheFrom {
                 let dir = PathBuf::from(options.need("src", "the directory of the cache")?);
                 Place::Local { dir, tag: options.take("tag").unwrap_or_else(|| "latest".to_owned()) }
             }
+            "gha" => options.gha(),
+            "s3" => options.s3()?,
             // An image's own cache is read by the image's name.
             "inline" => return Err("type=inline is only written: read it with type=registry,ref=IMAGE".to_owned()),
             _ => return options.unknown_kind(),
@@ -131,6 +187,8 @@ impl FromStr for CacheTo {
                 options.truth("oci-mediatypes")?;
                 Place::Local { dir, tag: options.take("tag").unwrap_or_else(|| "latest".to_owned()) }
             }
+            "gha" => options.gha(),
+            "s3" => options.s3()?,
             _ => return options.unknown_kind(),
         };
         let mode = match options.take("mode").as_deref() {
@@ -183,6 +241,11 @@ mod tests {
         let local: CacheTo = "type=local,dest=x".parse().unwrap();
         assert_eq!(local.place, Place::Local { dir: "x".into(), tag: "latest".into() });
         assert!(local.mode == Mode::Min && local.ignore_error);
+        let s3: CacheFrom = "type=s3,bucket=b,region=r,name=a;b,use_path_style=true".parse().unwrap();
+        let Place::S3(bucket) = s3.0 else { panic!("no bucket") };
+        assert!(bucket.path_style && bucket.names == ["a", "b"] && bucket.blobs_prefix == "blobs/");
+        let gha: CacheTo = "type=gha,scope=main,mode=max".parse().unwrap();
+        assert!(matches!(gha.place, Place::Gha { scope, .. } if scope == "main"));
         for bad in [
             "type=registry",
             "type=local",

@@ -22,7 +22,7 @@ pub(crate) use annotation::{Annotation, Level};
 pub(crate) use attest::Attestations;
 pub(crate) use bake::{Bake, Listed, Listing};
 pub(crate) use build::{Build, Check, FindingsForm};
-pub(crate) use cache::{CacheFrom, CacheTo, Place};
+pub(crate) use cache::{Bucket, CacheFrom, CacheTo, Place};
 pub(crate) use container::{ContainerCommand, Exec, Kill, Logs, Ps, Remove, Run, Stop};
 pub(crate) use ignored::Ignored;
 pub(crate) use image::{

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use lap_cache::digest::Digest;
 use lap_cache::registry::Client;
 use lap_cache::remote::{
-    Backend, Exports, INLINE_FIELD, Imports, LocalCache, Lost, Part, RegistryCache, Source, Target,
+    Backend, Exports, GhaCache, INLINE_FIELD, Imports, LocalCache, Lost, Part, Protocol, RegistryCache, S3Cache,
+    S3Options, Source, Target,
 };
 use lap_cache::store::Store;
 use lap_executor::worker::{Output, WorkerError};
@@ -18,8 +19,9 @@ use lap_solver::image::ImageConfig;
 use lap_solver::intent::ImageIntent;
 
 use super::{Job, Request};
-use crate::args::{CacheFrom, CacheTo, Place};
+use crate::args::{Bucket, CacheFrom, CacheTo, Place};
 use crate::command::App;
+use crate::settings::variable;
 
 /// The caches of one solve.
 pub(super) struct Caches {
@@ -41,7 +43,7 @@ impl Caches {
         events: &Events,
     ) -> anyhow::Result<Self> {
         let store = app.store()?;
-        let mut opener = Opener { app, store, client: None };
+        let mut opener = Opener { app, store, client: None, events };
         let mut sources: Vec<Source> = Vec::new();
         let mut targets: Vec<Target> = Vec::new();
         let mut definitions = BTreeSet::new();
@@ -170,6 +172,30 @@ struct Opener<'a> {
     app: &'a App,
     store: &'a Store,
     client: Option<Client>,
+    events: &'a Events,
+}
+
+/// The options of a bucket, with what the environment has to say.
+fn s3(bucket: &Bucket) -> anyhow::Result<S3Options> {
+    let from = |given: &Option<String>, names: &[&str]| {
+        given.clone().filter(|value| !value.is_empty()).or_else(|| names.iter().find_map(|name| variable(name)))
+    };
+    let region = from(&bucket.region, &["AWS_REGION", "AWS_DEFAULT_REGION"]);
+    let id = from(&bucket.access_key_id, &["AWS_ACCESS_KEY_ID"]);
+    let secret = from(&bucket.secret_access_key, &["AWS_SECRET_ACCESS_KEY"]);
+    Ok(S3Options {
+        bucket: from(&bucket.bucket, &["AWS_BUCKET"]).context("type=s3: bucket= is missing")?,
+        region: region.context("type=s3: region= is missing, and AWS_REGION is not set")?,
+        endpoint: bucket.endpoint.clone(),
+        path_style: bucket.path_style,
+        prefix: bucket.prefix.clone(),
+        blobs_prefix: bucket.blobs_prefix.clone(),
+        manifests_prefix: bucket.manifests_prefix.clone(),
+        names: bucket.names.clone(),
+        access_key_id: id.context("type=s3: no access_key_id=, and AWS_ACCESS_KEY_ID is not set")?,
+        secret_access_key: secret.context("type=s3: no secret_access_key=, and AWS_SECRET_ACCESS_KEY is not set")?,
+        session_token: from(&bucket.session_token, &["AWS_SESSION_TOKEN"]),
+    })
 }
 
 impl Opener<'_> {
@@ -184,6 +210,25 @@ impl Opener<'_> {
                 Arc::new(RegistryCache::new(client, reference, platforms, store, *docker_types))
             }
             Place::Local { dir, tag } => Arc::new(LocalCache::new(dir, tag)),
+            Place::Gha { url, url_v2, token, scope } => {
+                let second = |name: &str| variable(name).is_some_and(|value| value == "true" || value == "1");
+                let results = || variable("ACTIONS_RESULTS_URL").filter(|_| second("ACTIONS_CACHE_SERVICE_V2"));
+                let v2 = url_v2.clone().or_else(|| results().filter(|_| url.is_none()));
+                let v1 = url.clone().or_else(|| variable("ACTIONS_CACHE_URL"));
+                let address = v2.map(|url| (Protocol::V2, url)).or_else(|| v1.map(|url| (Protocol::V1, url)));
+                let token = token.clone().or_else(|| variable("ACTIONS_RUNTIME_TOKEN"));
+                let (Some((protocol, url)), Some(token)) = (address, token) else {
+                    // As buildx: the same command is of use outside of a workflow.
+                    let message = "type=gha is left out: ACTIONS_RUNTIME_TOKEN and ACTIONS_RESULTS_URL (with \
+                        ACTIONS_CACHE_SERVICE_V2) or ACTIONS_CACHE_URL are only set in steps of a workflow that pass them \
+                        on"
+                    .to_owned();
+                    self.events.send(Event::Warning { vertex: None, message });
+                    return Ok(None);
+                };
+                Arc::new(GhaCache::new(self.client()?, protocol, &url, token, scope).context("type=gha")?)
+            }
+            Place::S3(bucket) => Arc::new(S3Cache::new(self.client()?, s3(bucket)?).context("type=s3")?),
         }))
     }
 

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failing helper fails its test; skips are printed")]
 
+mod actions;
 mod attacks;
 mod attest;
 mod bake;

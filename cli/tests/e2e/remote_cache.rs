@@ -5,8 +5,9 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use crate::actions::{Actions, TOKEN};
 use crate::cache::steps;
-use crate::support::{Lap, Registry, Said, needs};
+use crate::support::{Lap, Registry, Said, needs, wait_for};
 
 const DOCKERFILE: &str = "\
 FROM busybox AS build
@@ -189,6 +190,89 @@ fn reproducible_images_are_the_same_out_of_a_cache() {
     let (said, second) = build(&two, DOCKERFILE, &with(epoch, ["--cache-from", &name]));
     assert_eq!(ran(&said), [""; 0], "{}", said.err);
     assert_eq!(first, second);
+}
+
+#[test]
+fn a_workflow_of_github_keeps_results_for_the_next_one() {
+    needs!(root);
+    for (version, option) in [("v1", "url"), ("v2", "url_v2")] {
+        let service = Actions::start();
+        let common = format!("type=gha,{option}={},token={TOKEN},scope=main", service.url);
+        let (to, from) = (format!("{common},mode=max"), common);
+        travels(&["--cache-to", &to], &["--cache-from", &from]);
+        // Two questions and as many documents, then the three layers of the result.
+        let keys = service.keys();
+        let blobs = keys.iter().filter(|key| key.contains("-blob-")).count();
+        assert!(blobs == 5 && keys.iter().all(|key| key.starts_with("lapstrake-1-")), "{version}: {keys:?}");
+
+        // Another source: what is new is added, and found.
+        let three = machine();
+        three.write("ctx/src/a", "a3\n");
+        let (said, _) = build(&three, DOCKERFILE, &["--cache-from", &from, "--cache-to", &to]);
+        assert_eq!(ran(&said).len(), 4, "{version}: {}", said.err);
+        assert!(!said.err.contains("cannot export"), "{version}: {}", said.err);
+        let four = machine();
+        four.write("ctx/src/a", "a3\n");
+        let (said, _) = build(&four, DOCKERFILE, &["--cache-from", &from]);
+        assert_eq!(ran(&said), [""; 0], "{version}: {}", said.err);
+        let (said, _) = build(&machine(), DOCKERFILE, &["--cache-from", &from]);
+        assert_eq!(ran(&said), [""; 0], "{version}: {}", said.err);
+        assert!(service.requests().len() > 20);
+    }
+    let outside = machine();
+    let (said, _) =
+        build(&outside, "FROM busybox\nRUN true\n", &["--cache-from", "type=gha", "--cache-to", "type=gha"]);
+    assert_eq!(said.err.matches("type=gha is left out").count(), 2, "{}", said.err);
+}
+
+#[test]
+fn a_bucket_carries_results() {
+    needs!(root);
+    needs!("moto_server");
+    let server = Moto::start();
+    let common = format!(
+        "type=s3,bucket=cache,region=eu-central-1,endpoint_url={},use_path_style=true,prefix=team/,name=main,access_key_id=id,secret_access_key=key",
+        server.url
+    );
+    let to = format!("{common},mode=max,ignore-error=false");
+    travels(&["--cache-to", &to], &["--cache-from", &common]);
+}
+
+/// A real S3 server of Python's moto, with an empty bucket.
+struct Moto {
+    child: std::process::Child,
+    url: String,
+}
+
+impl Moto {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let child = std::process::Command::new("moto_server")
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { child, url: format!("http://{address}") };
+        wait_for("moto", || std::net::TcpStream::connect(&address).is_ok());
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let request = format!(
+            "PUT /cache HTTP/1.1\r\nhost: {address}\r\nauthorization: AWS4-HMAC-SHA256 Credential=id/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains(" 200 "), "{answer}");
+        server
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }
 
 #[test]
