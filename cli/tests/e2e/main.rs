@@ -21,6 +21,7 @@ mod flags;
 mod format;
 mod gc;
 mod login;
+mod git_http;
 mod old_kernel;
 mod outputs;
 mod peers;
