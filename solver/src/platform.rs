@@ -16,6 +16,30 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+/// Operating systems, in Go's names.
+const SYSTEMS: [&str; 15] = [
+    "linux",
+    "windows",
+    "darwin",
+    "freebsd",
+    "netbsd",
+    "openbsd",
+    "solaris",
+    "illumos",
+    "aix",
+    "android",
+    "dragonfly",
+    "plan9",
+    "wasip1",
+    "js",
+    "ios",
+];
+/// Architectures, in Go's names.
+const ARCHITECTURES: [&str; 14] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64",
+    "s390x", "wasm",
+];
+
 /// The text is no platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no platform: write os/architecture[/variant], such as linux/amd64")]
@@ -51,49 +75,13 @@ impl Platform {
         if parts.len() > 3 || !parts.iter().all(sound) {
             return Err(refuse());
         }
-        let known_os = |os: &str| {
-            matches!(
-                os,
-                "linux"
-                    | "windows"
-                    | "darwin"
-                    | "macos"
-                    | "freebsd"
-                    | "netbsd"
-                    | "openbsd"
-                    | "solaris"
-                    | "illumos"
-                    | "aix"
-                    | "android"
-                    | "dragonfly"
-                    | "plan9"
-                    | "wasip1"
-                    | "js"
-                    | "ios"
-            )
-        };
         match parts.as_slice() {
-            [one] if known_os(one) => Ok(Self { os: normal_os(one), ..default.clone() }),
+            [one] if SYSTEMS.contains(&one.as_str()) || one == "macos" => {
+                Ok(Self { os: normal_os(one), ..default.clone() })
+            }
             [one] => {
                 let (architecture, variant) = normal_architecture(one, None);
-                let known = matches!(
-                    architecture.as_str(),
-                    "386"
-                        | "amd64"
-                        | "arm"
-                        | "arm64"
-                        | "loong64"
-                        | "mips"
-                        | "mipsle"
-                        | "mips64"
-                        | "mips64le"
-                        | "ppc64"
-                        | "ppc64le"
-                        | "riscv64"
-                        | "s390x"
-                        | "wasm"
-                );
-                if !known {
+                if !ARCHITECTURES.contains(&architecture.as_str()) {
                     return Err(refuse());
                 }
                 Ok(Self { os: default.os.clone(), architecture, variant })
@@ -105,6 +93,32 @@ impl Platform {
             [] => Err(refuse()),
         }
     }
+}
+
+impl Platform {
+    /// Whether it is one that Go programs, and so images, are made for; what an image says of itself may be anything.
+    ///
+    /// # Errors
+    /// With the names that there are.
+    pub fn check(&self) -> Result<(), UnknownPlatform> {
+        for (what, name, known) in
+            [("operating system", &self.os, &SYSTEMS[..]), ("architecture", &self.architecture, &ARCHITECTURES)]
+        {
+            if !known.contains(&name.as_str()) {
+                return Err(UnknownPlatform { what, name: name.clone(), known });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A part of a platform has no known name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no {what} {name:?}: known are {}", known.join(", "))]
+pub struct UnknownPlatform {
+    what: &'static str,
+    name: String,
+    known: &'static [&'static str],
 }
 
 fn normal_os(os: &str) -> String {
@@ -156,6 +170,10 @@ mod tests {
             ("windows/amd64", "windows/amd64"),
         ] {
             assert_eq!(Platform::parse(text, &host).unwrap().to_string(), want, "{text}");
+        }
+        assert!(host.check().is_ok());
+        for text in ["linux/amd46", "linus/amd64"] {
+            assert!(Platform::parse(text, &host).unwrap().check().is_err(), "{text}");
         }
         for text in ["", "linux/", "a/b/c/d", "linux/am d64", "nonsense"] {
             assert!(Platform::parse(text, &host).is_err(), "{text}");

@@ -115,9 +115,8 @@ pub(super) fn mode(settings: &Settings, quiet: bool, progress: Option<Mode>) -> 
 pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
     let names = args.tags.iter().map(|name| crate::image::reference(name)).collect::<Result<_, _>>()?;
     let context = Context::parse(&args.context)?;
-    let texts = args.platforms.iter().map(String::as_str).filter(|text| !text.is_empty());
-    let mut platforms: Vec<Platform> =
-        texts.map(|text| Platform::parse(text, &Platform::host())).collect::<Result<_, _>>()?;
+    let texts = args.platforms.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+    let mut platforms: Vec<Platform> = texts.map(platform_of).collect::<Result<_, _>>()?;
     let given = platforms.first().cloned();
     let platform = given.clone().unwrap_or_else(Platform::host);
     if platforms.is_empty() {
@@ -198,6 +197,17 @@ pub(super) fn request(app: &App, args: &Build) -> anyhow::Result<Request> {
             .map_err(anyhow::Error::msg)?,
         started: std::time::SystemTime::now(),
     })
+}
+
+/// One of `--platform`; `local` is this machine's.
+fn platform_of(text: &str) -> anyhow::Result<Platform> {
+    if text == "local" {
+        return Ok(Platform::host());
+    }
+    let told = || format!("--platform {text}");
+    let platform = Platform::parse(text, &Platform::host()).with_context(told)?;
+    platform.check().with_context(told)?;
+    Ok(platform)
 }
 
 /// What each RUN step may take.

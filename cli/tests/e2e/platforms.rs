@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::support::{Lap, Registry, busybox, needs, run};
 
 /// The arm64 busybox root file system, or nothing where it cannot be had.
-fn arm64() -> Option<&'static Path> {
+pub(crate) fn arm64() -> Option<&'static Path> {
     static TAR: OnceLock<Option<PathBuf>> = OnceLock::new();
     let made = TAR.get_or_init(|| {
         let tar = Path::new(env!("CARGO_TARGET_TMPDIR")).join("busybox-arm64.tar");
@@ -139,4 +139,89 @@ fn a_missing_emulator_is_named_and_stages_without_foreign_steps_need_none() {
     assert!(
         build("FROM --platform=$BUILDPLATFORM box AS b\nRUN touch /x\nFROM box\nCOPY --from=b /x /\n").status.success()
     );
+}
+
+#[test]
+fn platforms_are_listed_repeated_and_have_variants() {
+    needs!(root);
+    let lap = Lap::empty();
+    lap.write("ctx/f", "f");
+    let dockerfile =
+        "FROM scratch\nARG TARGETPLATFORM TARGETVARIANT\nCOPY f /$TARGETPLATFORM/f\nLABEL v=$TARGETVARIANT\n";
+    lap.write("ctx/Dockerfile", dockerfile);
+    let build = |flags: &[&str]| lap.run(&[&["build", "-q", "-t", "app"], flags, &["ctx"]].concat());
+    let list = |flags: &[&str]| {
+        build(&[flags, &["-o", "type=oci,dest=o,tar=false"]].concat()).ok();
+        let index: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(lap.path("o/index.json")).unwrap()).unwrap();
+        let digest = index["manifests"][0]["digest"].as_str().unwrap().replace("sha256:", "");
+        let blob = std::fs::read(lap.path(&format!("o/blobs/sha256/{digest}"))).unwrap();
+        let inner: serde_json::Value = serde_json::from_slice(&blob).unwrap();
+        std::fs::remove_dir_all(lap.path("o")).unwrap();
+        let name = |entry: &serde_json::Value| {
+            let parts =
+                ["os", "architecture", "variant"].map(|key| entry["platform"][key].as_str().unwrap_or_default());
+            parts.join("/").trim_end_matches('/').to_owned()
+        };
+        inner["manifests"].as_array().map(|all| all.iter().map(name).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    let all = ["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6"];
+    assert_eq!(list(&["--platform=linux/amd64,linux/arm64,linux/arm/v7,linux/arm/v6"]), all);
+    let flags = ["--platform", "x86_64,aarch64", "--platform", "linux/arm", "--platform=linux/arm/v6,linux/arm64/v8"];
+    assert_eq!(list(&flags), all);
+    build(&["--platform=linux/amd64,linux/arm/v6", "-o", "out"]).ok();
+    for name in ["linux_amd64/linux/amd64/f", "linux_arm_v6/linux/arm/v6/f"] {
+        assert!(lap.path("out").join(name).exists(), "{name}");
+    }
+    // One is an image, not an index; `local` is this machine.
+    assert_eq!(list(&["--platform=local,local"]), [""; 0]);
+    assert_eq!(lap.config("app")["Labels"]["v"], "");
+    build(&["--platform=linux/arm/v6"]).ok();
+    assert_eq!(lap.config("app")["Labels"]["v"], "v6");
+    for (text, words) in [
+        ("linux/amd46", "there is no architecture \"amd46\": known are 386, amd64, arm"),
+        ("linus/amd64", "there is no operating system \"linus\": known are linux"),
+        ("nonsense", "write os/architecture[/variant]"),
+        ("linux/arm/v7/x", "write os/architecture[/variant]"),
+    ] {
+        let said = build(&["--platform", text]).code(1);
+        assert!(said.err.contains(words), "{text}: {}", said.err);
+    }
+    let archive = build(&["--platform=linux/amd64,linux/arm64", "-o", "type=docker,dest=d.tar"]).code(1);
+    assert!(archive.err.contains("type=docker holds one platform") && !lap.path("d.tar").exists(), "{}", archive.err);
+}
+
+#[test]
+fn contexts_may_differ_by_platform() {
+    needs!(root);
+    let lap = Lap::empty();
+    lap.write("all/f", "all");
+    lap.write("arm/f", "arm");
+    lap.write("base/Dockerfile", "FROM scratch\nARG TARGETARCH\nLABEL of=$TARGETARCH\nCOPY --from=all f /\n");
+    let layout = ["build", "-q", "--platform=linux/amd64,linux/arm64", "-t", "base:1", "--build-context=all=all"];
+    lap.run(&[&layout[..], &["-o", "type=oci,dest=layout,tar=false", "base"]].concat()).ok();
+    lap.write("ctx/Dockerfile", "FROM base\nCOPY --from=files f /g\n");
+    let out = ["build", "-q", "--platform=linux/amd64,linux/arm64,linux/arm/v7", "-o", "out"];
+    let contexts = ["--build-context=files=all", "--build-context=files::linux/arm64/v8=arm"];
+    let layout = ["--build-context=base=oci-layout://layout:1"];
+    // The layout has nothing for arm/v7.
+    let said = lap.run(&[&out[..], &contexts, &layout, &["ctx"]].concat()).code(1);
+    assert!(said.err.contains("linux/arm/v7"), "{}", said.err);
+    let own = ["--build-context=base::linux/arm/v7=docker-image://scratch"];
+    let said = lap.run(&[&out[..], &contexts, &own, &["--build-context=base=docker-image://scratch", "ctx"]].concat());
+    said.ok();
+    for (platform, text) in [("amd64", "all"), ("arm64", "arm"), ("arm_v7", "all")] {
+        assert_eq!(std::fs::read_to_string(lap.path(&format!("out/linux_{platform}/g"))).unwrap(), text);
+    }
+    // Each platform has its own image of the layout.
+    let two = ["build", "-q", "--platform=linux/amd64,linux/arm64", "-t", "two", "-o", "type=oci,dest=two,tar=false"];
+    lap.run(&[&two[..], &contexts, &layout, &["ctx"]].concat()).ok();
+    for platform in ["amd64", "arm64"] {
+        let image = ["build", "-q", "--platform", platform, "-t", platform];
+        let layout = ["--build-context=base=oci-layout://layout:1"];
+        lap.run(&[&image[..], &contexts, &layout, &["ctx"]].concat()).ok();
+        assert_eq!(lap.config(platform)["Labels"]["of"], platform);
+    }
+    let bad = lap.run(&["build", "--build-context=files::=all", "ctx"]).code(1);
+    assert!(bad.err.contains("is no platform"), "{}", bad.err);
 }

@@ -128,3 +128,25 @@ fn an_unprivileged_user_adds_from_elsewhere() {
     }
     assert!(home.path("ctx/out/.git/HEAD").exists());
 }
+
+#[test]
+fn an_unprivileged_user_builds_and_runs_for_another_platform() {
+    needs!(root);
+    needs!("setpriv");
+    needs!("qemu-aarch64-static");
+    let Some(base) = crate::platforms::arm64() else { return };
+    let home = Home::new();
+    std::fs::copy(base, home.path("ctx/arm64.tar")).unwrap();
+    let dockerfile = "FROM scratch\nADD arm64.tar /\nRUN --network=none uname -m > /machine && id -u >> /machine\n";
+    std::fs::write(home.path("ctx/Dockerfile"), dockerfile).unwrap();
+    let context = home.path("ctx").display().to_string();
+    let built = home.lap(&["build", "-q", "--platform", "linux/arm64", "-t", "arm", &context]);
+    if built.err.contains("cannot enter a user namespace") {
+        println!("SKIPPED rootless: {}", built.err.lines().last().unwrap_or_default());
+        return;
+    }
+    built.ok();
+    let script = "cat /machine; uname -m";
+    let run = ["run", "--rm", "--network", "none", "--platform", "linux/arm64", "arm", "sh", "-c", script];
+    assert_eq!(home.lap(&run).ok().out, "aarch64\n0\naarch64\n");
+}
