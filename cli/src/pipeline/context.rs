@@ -449,13 +449,16 @@ pub(super) fn ignore_patterns(context: &Path, dockerfile: Option<&Path>) -> anyh
         PathBuf::from(name)
     });
     for path in beside.into_iter().chain([context.join(".dockerignore")]) {
-        match open_regular(&path) {
-            Ok(file) => {
-                let text = read_bounded(file, &path.display().to_string())?;
-                return Ok(lap_frontend::ignore::parse(&String::from_utf8_lossy(&text)));
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        let (Some(name), parent) = (path.file_name(), path.parent().filter(|dir| !dir.as_os_str().is_empty())) else {
+            continue;
+        };
+        let found = match read_inside(parent.unwrap_or(Path::new(".")), Path::new(name)) {
+            // A link to somewhere else is not followed: the context may be a stranger's.
+            Ok(None) if path.is_symlink() => Err(anyhow::anyhow!("it is a link that leads out of its directory")),
+            found => found,
+        };
+        if let Some(text) = found.with_context(|| format!("cannot read {}", path.display()))? {
+            return Ok(lap_frontend::ignore::parse(&String::from_utf8_lossy(&text)));
         }
     }
     Ok(Vec::new())

@@ -289,3 +289,43 @@ fn progress_is_told_in_the_form_that_was_asked_for() {
     let output = command.env("BUILDKIT_PROGRESS", "quiet").args(["build", "ctx"]).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty());
 }
+
+#[test]
+fn build_arguments_have_values_of_the_command_line_or_the_environment() {
+    needs!(root);
+    let lap = Lap::new();
+    let dockerfile = "ARG TAG=latest\nFROM busybox:$TAG\nARG A=default B C=kept\nRUN echo \"$A|$B|$C|$UNUSED\" > /v\n";
+    lap.write("ctx/Dockerfile", dockerfile);
+    let build = |flags: &[&str]| {
+        let mut command = lap.command();
+        command.env("A", "of environment").env_remove("B").args(["build", "-q", "-t", "app"]).args(flags).arg("ctx");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        lap.sh("app", "cat /v")
+    };
+    assert_eq!(build(&[]), "default||kept|\n");
+    assert_eq!(build(&["--build-arg", "A"]), "of environment||kept|\n");
+    // One that the environment does not have is as if it were not given; an empty one is empty.
+    assert_eq!(build(&["--build-arg=B", "--build-arg", "C=", "--build-arg=UNUSED=x"]), "default|||\n");
+    assert_eq!(build(&["--build-arg", "B=a=b,c", "--build-arg=A=1", "--build-arg=A=2"]), "2|a=b,c|kept|\n");
+    let said = lap.run(&["build", "--build-arg", "TAG=none:x", "ctx"]).code(1);
+    assert!(said.err.contains("none:x") && said.err.contains("Dockerfile:2"), "{}", said.err);
+}
+
+#[test]
+fn what_a_dockerfile_may_not_do_is_allowed_by_a_flag() {
+    needs!(root);
+    let lap = Lap::new();
+    for (flag, word) in [("--network=host", "network.host"), ("--security=insecure", "security.insecure")] {
+        let dockerfile = format!("FROM busybox\nRUN {flag} true\n");
+        let said = lap.build("app", &dockerfile).code(1);
+        assert!(said.err.contains(&format!("--allow {word}")), "{}", said.err);
+        lap.build_with("app", &dockerfile, &["--allow", word]).ok();
+    }
+    let both = "FROM busybox\nRUN --network=host --security=insecure true\n";
+    lap.build_with("app", both, &["--allow", "network.host,security.insecure", "--no-cache"]).ok();
+    lap.build_with("app", both, &["--allow=network.host", "--allow=security.insecure", "--no-cache"]).ok();
+    lap.build_with("app", both, &["--allow=network.host", "--no-cache"]).code(1);
+    let said = lap.build_with("app", both, &["--allow=everything"]).code(2);
+    assert!(said.err.contains("network.host") && said.err.contains("security.insecure"), "{}", said.err);
+}

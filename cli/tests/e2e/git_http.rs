@@ -9,14 +9,16 @@ use std::sync::{Arc, Mutex};
 use crate::support::{Lap, Said, needs};
 use crate::web::{Page, Repository, Web};
 
+/// The first line of each request, and its `Authorization` header.
+type Requests = Vec<(String, Option<String>)>;
+
 /// Serves the repositories below a directory, to whoever sends the right header.
 struct GitHttp {
     host: String,
     url: String,
     /// The `Authorization` header that is asked for.
     wanted: Arc<Mutex<Option<String>>>,
-    /// That of each request, and its first line.
-    seen: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    seen: Arc<Mutex<Requests>>,
 }
 
 impl GitHttp {
@@ -40,7 +42,7 @@ impl GitHttp {
         self.seen.lock().unwrap().clear();
     }
 
-    fn seen(&self) -> Vec<(String, Option<String>)> {
+    fn seen(&self) -> Requests {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 }
@@ -49,7 +51,7 @@ fn serve(
     stream: &TcpStream,
     dir: &Path,
     wanted: &Mutex<Option<String>>,
-    seen: &Mutex<Vec<(String, Option<String>)>>,
+    seen: &Mutex<Requests>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();

@@ -22,6 +22,7 @@ mod format;
 mod gc;
 mod login;
 mod git_http;
+mod hostile_contexts;
 mod old_kernel;
 mod outputs;
 mod peers;
