@@ -452,7 +452,7 @@ pub(super) fn ignore_patterns(context: &Path, dockerfile: Option<&Path>) -> anyh
         let (Some(name), parent) = (path.file_name(), path.parent().filter(|dir| !dir.as_os_str().is_empty())) else {
             continue;
         };
-        let found = match read_inside(parent.unwrap_or(Path::new(".")), Path::new(name)) {
+        let found = match read_inside(parent.unwrap_or_else(|| Path::new(".")), Path::new(name)) {
             // A link to somewhere else is not followed: the context may be a stranger's.
             Ok(None) if path.is_symlink() => Err(anyhow::anyhow!("it is a link that leads out of its directory")),
             found => found,
