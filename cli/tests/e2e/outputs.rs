@@ -413,3 +413,24 @@ fn logs_of_steps_are_whole() {
     let lines = said.err.lines().filter_map(line);
     assert!(lines.eq(1..=500_000), "lines are missing");
 }
+
+#[test]
+fn a_bake_file_alone_empties_no_directory_elsewhere() {
+    needs!(root);
+    let lap = Lap::empty();
+    lap.write("f", "x");
+    lap.write("Dockerfile", "FROM scratch\nCOPY f /\n");
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("precious"), "x").unwrap();
+    let place = outside.path().display();
+    let file = format!(
+        "target \"default\" {{\n  output = [\"type=local,dest={place},mode=delete\"]\n  entitlements = []\n}}\n"
+    );
+    lap.write("docker-bake.hcl", file);
+    let write = format!("--allow=fs.write={place}");
+    let refused = lap.run(&["bake", "--progress", "plain", &write]).code(1);
+    assert!(refused.err.contains("--allow buildx.local.delete"), "{}", refused.err);
+    assert!(outside.path().join("precious").exists());
+    lap.run(&["bake", "--progress", "plain", &write, "--allow=buildx.local.delete"]).ok();
+    assert!(!outside.path().join("precious").exists() && outside.path().join("f").exists());
+}

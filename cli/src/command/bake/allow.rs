@@ -17,7 +17,8 @@ use crate::settings::variable;
 use crate::ui::error::Hint as _;
 
 /// Which kinds of access exist.
-const KINDS: [&str; 8] = ["network.host", "security.insecure", "fs", "fs.read", "fs.write", "ssh", "device", "image"];
+const KINDS: [&str; 9] =
+    ["network.host", "security.insecure", "fs", "fs.read", "fs.write", "ssh", "device", "image", "buildx.local.delete"];
 
 /// What may be done.
 #[derive(Debug, Default)]
@@ -35,7 +36,9 @@ impl Granted {
             let (kind, value) = text.split_once('=').unwrap_or((text, ""));
             let family = kind.split_once('.').map_or(kind, |(family, _)| family);
             if !KINDS.contains(&kind) && family != "image" && text != "*" {
-                bail!("--allow {text}: known are network.host, security.insecure, fs, fs.read, fs.write and ssh");
+                bail!(
+                    "--allow {text}: known are network.host, security.insecure, fs, fs.read, fs.write, ssh and buildx.local.delete"
+                );
             }
             let all = ["", "*"].contains(&value);
             let path = if all { PathBuf::from("/") } else { real(value)? };

@@ -72,6 +72,10 @@ fn words(args: &Bake, place: &Place, target: &Target) -> anyhow::Result<Vec<Stri
     for (name, values) in lists {
         values.iter().flatten().for_each(|value| flag(name, value));
     }
+    // No target can ask for it: it is about the user's own directories.
+    if args.allow.iter().any(|word| word == "buildx.local.delete" || word == "*") {
+        flag("allow", "buildx.local.delete");
+    }
     // Without a file, `type=docker` loads the image where containers are run from: the store has it.
     let loaded = |entry: &&Entry| entry.get("type").is_some_and(|kind| kind == "docker") && !entry.contains_key("dest");
     for entry in target.output.iter().flatten().filter(|entry| !loaded(entry)) {
