@@ -36,6 +36,16 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether this is what a name means: with a digest in it, any image of that repository with the digest.
+    #[must_use]
+    pub fn stands_for(&self, name: &Reference) -> bool {
+        match (&self.name, name.digest()) {
+            (Some(own), Some(digest)) => own.name() == name.name() && self.digest == digest,
+            (Some(own), None) => own == name,
+            (None, _) => false,
+        }
+    }
+
     /// When the entry was set, in seconds since 1970; 0 where another tool wrote it.
     #[must_use]
     pub fn set_at(&self) -> u64 {
@@ -75,13 +85,7 @@ impl Store {
     /// # Errors
     /// Where the index cannot be read.
     pub fn name_get(&self, name: &Reference) -> Result<Option<Digest>, ImageError> {
-        let entries = self.names()?;
-        let stands_for = |entry: &&Entry| match (&entry.name, name.digest()) {
-            (Some(other), Some(digest)) => other.name() == name.name() && entry.digest == digest,
-            (Some(other), None) => other == name,
-            (None, _) => false,
-        };
-        Ok(entries.iter().find(stands_for).map(|entry| entry.digest))
+        Ok(self.names()?.iter().find(|entry| entry.stands_for(name)).map(|entry| entry.digest))
     }
 
     /// Makes `name` stand for `image`. Returns the image it stood for before, which stays in the index without a name

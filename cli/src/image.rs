@@ -23,8 +23,9 @@ pub(crate) struct Found {
 pub(crate) fn find(store: &Store, text: &str) -> anyhow::Result<Option<Found>> {
     let entries = store.names()?;
     if let Ok(name) = text.parse::<Reference>()
-        && let Some(digest) = store.name_get(&name)?
-        && let Some(entry) = entries.iter().find(|entry| entry.digest == digest)
+        && let Some(named) = entries.iter().find(|entry| entry.stands_for(&name))
+        // Another name of it may come first.
+        && let Some(entry) = entries.iter().find(|entry| entry.digest == named.digest)
     {
         let image = image_of(store, entry)?;
         return Ok(Some(Found { name: Some(name), entry: entry.clone(), image }));

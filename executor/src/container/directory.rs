@@ -63,6 +63,12 @@ impl Container {
         Ok(())
     }
 
+    /// Whether this process has just made it: nothing was ever written in it.
+    pub(super) fn is_fresh(&self) -> bool {
+        let own = i32::try_from(std::process::id()).ok();
+        self.state == State::Created && self.config.creator.as_ref().map(|creator| creator.pid) == own
+    }
+
     pub(super) fn set_state(&mut self, state: State) -> Result<(), ContainerError> {
         write_json(&self.dir, "state.json", &state)?;
         self.state = state;
@@ -98,7 +104,15 @@ impl Containers {
         // The root of the container's own tree is for every user in it.
         fs::set_permissions(dir.join("upper"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .map_err(ContainerError::file("chmod", dir.join("upper")))?;
-        write_json(&dir, "state.json", &State::Created)?;
+        // Nobody looks into it before it has a config.
+        let state = dir.join("state.json");
+        serde_json::to_vec(&State::Created)
+            .map_err(io::Error::from)
+            .and_then(|json| {
+                let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&state)?;
+                file.write_all(&json)
+            })
+            .map_err(ContainerError::file("write", &state))?;
         // Last: without it the directory is no container.
         write_json(&dir, CONFIG, &config)?;
         Ok(Container { config, state: State::Created, dir })

@@ -127,7 +127,9 @@ impl Containers {
         let config = &container.config;
         let overlay = self.store.overlay(&config.layers, None)?;
         // What an earlier run left here must not stop this one.
-        empty_work(container)?;
+        if !container.is_fresh() {
+            empty_work(container)?;
+        }
         Ok(Spec {
             rootfs: Rootfs {
                 lowers: overlay.lowers,
@@ -170,6 +172,9 @@ impl Containers {
         }
         if config.privileged || !config.volumes.is_empty() || self.store.may_give_privileges(&config.layers)? {
             return Ok(false);
+        }
+        if container.is_fresh() {
+            return Ok(true);
         }
         let upper = container.upper();
         let directory = fs::File::open(&upper).map_err(ContainerError::file("open", &upper))?;

@@ -25,6 +25,9 @@ use super::spec::Limits;
 /// Where groups are made if the caller says nothing.
 pub(crate) const DEFAULT_PARENT: &str = "/lapstrake";
 
+/// Those that limits are for.
+const CONTROLLERS: [&str; 4] = ["cpuset", "cpu", "memory", "pids"];
+
 /// The group of one sandbox: a directory in each hierarchy that limits it. Dropping it removes what is empty.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
@@ -55,11 +58,14 @@ impl Group {
             return Err(SandboxError::Invalid { what: format!("control group parent {parent:?} leads upwards") });
         }
         // What somebody with limits left lies in hierarchies that we may not touch otherwise.
-        for root in hierarchies.v1.iter().map(|one| &one.root).chain(&hierarchies.v2) {
+        for root in CONTROLLERS.iter().filter_map(|controller| hierarchies.v1_of(controller)) {
+            sweep(&root.join(parent));
+        }
+        if let Some(root) = &hierarchies.v2 {
             sweep(&root.join(parent));
         }
         let mut group = Self::default();
-        for controller in ["cpuset", "cpu", "memory", "pids"] {
+        for controller in CONTROLLERS {
             let v1 = hierarchies.v1_of(controller);
             let settings = settings(limits, controller, v1.is_some())?;
             let Some(first) = settings.first() else { continue };
