@@ -88,7 +88,9 @@ pub(crate) fn render(error: &Error, color: bool) -> String {
         said = text;
     }
     let advice = error.chain().find_map(|cause| cause.downcast_ref::<Advice>()).map(|advice| advice.hint.as_str());
-    if let Some(hint) = advice.or_else(|| is_full(error).then_some(FULL)).or_else(|| of_registry(error)) {
+    if let Some(hint) =
+        advice.or_else(|| is_full(error).then_some(FULL)).or_else(|| of_registry(error)).or_else(|| of_kernel(error))
+    {
         let _ = writeln!(out, "  try: {}", visible(hint));
     }
     out
@@ -100,6 +102,15 @@ pub(crate) const FULL: &str = "make room on the file system of the store, or use
 /// What a registry's error advises.
 fn of_registry(error: &Error) -> Option<&'static str> {
     error.chain().find_map(|cause| cause.downcast_ref::<RegistryError>()?.hint())
+}
+
+/// What helps where the kernel does not know a call.
+fn of_kernel(error: &Error) -> Option<&'static str> {
+    let unknown = |cause: &(dyn std::error::Error + 'static)| {
+        let number = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        number == Some(rustix::io::Errno::NOSYS.raw_os_error())
+    };
+    error.chain().any(unknown).then_some("the kernel is too old: Linux 5.12 or later is needed")
 }
 
 /// Whether a file system or a quota is full.

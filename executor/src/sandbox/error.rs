@@ -103,6 +103,10 @@ pub(crate) fn kernel_hint(act: &str, errno: i32) -> Option<&'static str> {
         libc::ENODEV if act.contains("overlay") => {
             Some("the kernel has no overlay file system: try `modprobe overlay`")
         }
+        libc::ENODEV if act.starts_with("fsopen") => Some("the kernel lacks this file system"),
+        libc::EINVAL if act.starts_with("seccomp") => {
+            Some("the kernel lacks system call filters (CONFIG_SECCOMP_FILTER)")
+        }
         libc::EINVAL if namespaces => {
             Some("the kernel lacks a kind of namespace: mount, pid, ipc, uts, net and cgroup (CONFIG_*_NS) are needed")
         }
