@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod archive;
+pub mod builds;
 pub mod content;
 pub mod digest;
 pub mod export;

@@ -38,6 +38,18 @@ pub struct Record {
     pub created: u64,
 }
 
+/// A file that a step takes of a context.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its path below the context.
+    pub path: String,
+    /// Digest of its content; none for what has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Key>,
+    /// Kind, mode and owner.
+    pub about: String,
+}
+
 /// The records of a store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Records {
@@ -141,6 +153,30 @@ impl Records {
     /// Where the store cannot be written.
     pub fn set_selection(&self, question: &Key, identity: Key) -> Result<(), StoreError> {
         self.write(&path("records/selections", question), &identity)
+    }
+
+    /// The files that a selection of this identity takes, if they were written down.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn listing(&self, identity: &Key) -> Result<Option<Vec<Listed>>, StoreError> {
+        self.read(&path("records/listings", identity))
+    }
+
+    /// Writes down the files that a selection takes, where that was not done before.
+    ///
+    /// # Errors
+    /// Where `files` fails, or the store cannot be written.
+    pub fn set_listing<E: From<StoreError>>(
+        &self,
+        identity: &Key,
+        files: impl FnOnce() -> Result<Vec<Listed>, E>,
+    ) -> Result<(), E> {
+        let path = path("records/listings", identity);
+        if self.store.root().join(&path).exists() {
+            return Ok(());
+        }
+        Ok(self.write(&path, &files()?)?)
     }
 
     /// The same snapshot with the top layer replaced by an earlier one that the same op yielded with the same

@@ -22,6 +22,7 @@ mod complete;
 mod exit;
 mod image;
 mod pipeline;
+mod record;
 mod registry;
 mod session;
 mod settings;

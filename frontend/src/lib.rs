@@ -24,7 +24,7 @@ pub mod word;
 
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use epoch::Epoch;
-pub use lower::{Lowered, check, lower, remote_source};
+pub use lower::{Lowered, check, is_secret_name, lower, remote_source};
 pub use options::{BaseImage, Facts, NamedContext, Options, TargetContext};
 pub use stage::{Stages, Target, stages, targets};
 pub use syntax::{Dockerfile, Parsed, parse};

@@ -173,6 +173,9 @@ impl<W: Worker, I: Index<W::Output, W::Error>> Driver<'_, W, I> {
             let key = inputs.key();
             let hit =
                 if vertex.metadata.ignore_cache { None } else { index.lookup(&key, &inputs, vertex, &outputs).await? };
+            if hit.is_none() {
+                index.missed(&inputs);
+            }
             Ok(Answer::Probed { inputs: Box::new(inputs), key, hit })
         })
     }
@@ -185,7 +188,9 @@ impl<W: Worker, I: Index<W::Output, W::Error>> Driver<'_, W, I> {
         // A source has no key of its own; its definition names it.
         let key = self.solution.keys.get(&id).copied().unwrap_or(vertex.definition);
         let inputs = self.inputs.remove(&id);
-        self.events.send(if source { Event::Started { vertex: id } } else { Event::Running { vertex: id, key } });
+        let seen = inputs.as_ref().map(|inputs| inputs.inputs.clone()).unwrap_or_default();
+        let running = Event::Running { vertex: id, key, inputs: seen };
+        self.events.send(if source { Event::Started { vertex: id } } else { running });
         self.spawn(id, async move {
             let vertex = graph.vertex(id);
             let output = worker.execute(id, vertex, key, outputs).await?;

@@ -33,6 +33,9 @@ pub enum Event {
         vertex: VertexId,
         /// Its key.
         key: Key,
+        /// What it sees of each input, as far as its key is made of that.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        inputs: Vec<Key>,
     },
     /// The step is done.
     Completed {

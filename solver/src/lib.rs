@@ -19,4 +19,5 @@ pub mod platform;
 pub mod provenance;
 pub mod purl;
 pub mod schedule;
+pub mod why;
 pub mod worker;

@@ -50,6 +50,10 @@ pub trait Index<Output, Error>: Send + Sync + 'static {
         outputs: &[Output],
     ) -> impl Future<Output = Result<Option<Output>, Error>> + Send;
 
+    /// There is no result for a step of these inputs: a chance to remember what they are made of, so that the next
+    /// miss can be explained.
+    fn missed(&self, _inputs: &KeyInputs) {}
+
     /// Records a result. The returned one replaces it: an earlier equal result may be adopted.
     ///
     /// # Errors

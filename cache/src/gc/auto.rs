@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Limits, Pruned, Unnamed, now};
+use crate::builds::Builds;
 use crate::fs::Act;
 use crate::image::ImageError;
 use crate::store::{Store, StoreError};
@@ -49,6 +50,7 @@ impl Store {
             return Ok(None);
         }
         let pruned = self.prune(&limits.rules(), Some(GRACE), Unnamed::Cache)?;
+        Builds::new(self.clone()).trim(Duration::from_secs(now()))?;
         let state =
             State { at: now(), room: limits.max_used_space.max(limits.reserved_space).saturating_sub(pruned.left) };
         self.write_file(STATE, &serde_json::to_vec(&state).unwrap_or_default(), false)?;

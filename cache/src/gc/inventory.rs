@@ -224,6 +224,8 @@ impl Inventory {
             ("stats", Kind::Local, "digests of the files of a context"),
             ("records/selections", Kind::Internal, "digests of parts of layers"),
             ("records/adoptions", Kind::Internal, "layers by their content"),
+            ("records/listings", Kind::Internal, "files of contexts, to explain misses"),
+            ("builds", Kind::Internal, "records of builds"),
         ] {
             let files = files_below(&store.root().join(directory));
             // Those of a directory each, or all that belong together as one.
@@ -256,7 +258,10 @@ fn referrers(store: &Store) -> Result<Vec<Referrer>, ImageError> {
     for (directory, kind) in [("records", Kind::Regular), ("sources/git", Kind::Git), ("sources/http", Kind::Regular)] {
         for (path, metadata) in files_below(&store.root().join(directory)) {
             let index = path.strip_prefix(store.root().join("records")).is_ok_and(|below| {
-                matches!(below.iter().next().and_then(|name| name.to_str()), Some("selections" | "adoptions"))
+                matches!(
+                    below.iter().next().and_then(|name| name.to_str()),
+                    Some("selections" | "adoptions" | "listings")
+                )
             });
             if index || path.extension().is_none_or(|extension| extension != "json") {
                 continue;

@@ -110,7 +110,11 @@ pub(crate) struct InspectThese {
 
 /// Flags of `lap history`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct History {
+    #[command(subcommand)]
+    pub(crate) command: Option<super::HistoryCommand>,
+
     /// Whole commands and IDs
     #[arg(long)]
     pub(crate) no_trunc: bool,
@@ -128,7 +132,8 @@ pub(crate) struct History {
     pub(crate) format: String,
 
     /// The image
-    pub(crate) image: String,
+    #[arg(required = true)]
+    pub(crate) image: Option<String>,
 }
 
 /// Flags of `lap tag`.

@@ -11,6 +11,7 @@ mod image;
 mod login;
 mod output;
 mod prune;
+mod record;
 mod resource;
 mod values;
 
@@ -33,6 +34,7 @@ pub(crate) use output::{Output, OutputKind};
 pub(crate) use prune::{
     Builder, DiskUsage, Form, PruneCache, PruneContainers, PruneImages, PruneSystem, System, SystemUsage, duration,
 };
+pub(crate) use record::{Builds, HistoryCommand, ListBuilds, OneBuild, OpenBuild, RemoveBuilds, Replay, Why};
 pub(crate) use resource::{OldLimits, Resource};
 pub(crate) use values::{ByteSize, Call, Called, Cpus, KeyValue, Ulimit, entitlement, fields, volume};
 
@@ -88,7 +90,7 @@ pub(crate) enum Command {
     Rmi(RemoveImages),
     /// Show everything known about images and containers, as JSON
     Inspect(Inspect),
-    /// Show the history of an image
+    /// Show the history of an image, or builds that were
     History(History),
     /// Give an image another name
     Tag(Tag),
@@ -106,6 +108,8 @@ pub(crate) enum Command {
     Load(Load),
     /// Make an image of a root file system tar
     Import(Import),
+    /// Say why steps of a build ran, or did not
+    Why(Why),
     /// Remove build cache
     Prune(PruneCache),
     /// Show what the build cache holds

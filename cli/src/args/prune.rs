@@ -135,7 +135,7 @@ pub(crate) enum Form {
     Json,
 }
 
-fn form(text: &str) -> Result<Form, String> {
+pub(super) fn form(text: &str) -> Result<Form, String> {
     match text {
         "table" => Ok(Form::Table),
         "json" | "{{json .}}" => Ok(Form::Json),

@@ -11,6 +11,7 @@ use crate::args::{Annotation, Attestations, Build, Call, Called, KeyValue};
 use crate::command::App;
 use crate::pipeline::context::{Context, Opener, keeps_git_dir};
 use crate::pipeline::{self, Built, Request};
+use crate::record::Recorder;
 use crate::settings::{Settings, variable};
 use crate::ui::{Mode, Screen};
 
@@ -27,10 +28,10 @@ pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
     if let Some(call) = called.or(old).or_else(|| args.check.then_some(Call::Check { json: false })) {
         return super::call::answer(app, request, &call);
     }
-    let screen = Screen::start(mode, &app.settings);
     if let Some(form) = &args.print {
+        let screen = Screen::start(mode, &app.settings);
         let graph = pipeline::graph(app, &request, &screen)?;
-        screen.finish();
+        drop(screen.finish());
         let printed = match form.as_str() {
             "dot" => graph.to_dot(),
             "svg" => graph.to_svg(),
@@ -40,9 +41,12 @@ pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
         return Ok(0);
     }
     pipeline::settle_epoch(app, &mut request)?;
+    let recorder = Recorder::new(app.store()?, &[&request]);
+    let screen = Screen::recording(mode, &app.settings, Some(recorder));
     let built = pipeline::build(app, &request, &screen);
-    screen.finish();
+    let record = screen.finish();
     let reported = built.and_then(|built| report(&args, mode, &built));
+    record.keep(reported.as_ref().err());
     super::collect::collect(app);
     reported.map(|()| 0)
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use crate::args::History;
+use crate::args::{History, HistoryCommand};
 use crate::command::App;
 use crate::command::images::created_since;
 use crate::command::inspect::show;
@@ -25,10 +25,15 @@ const HEADINGS: &[(&str, &str)] = &[
 ];
 
 pub(super) fn run(app: &App, args: &History) -> anyhow::Result<i32> {
+    if let Some(HistoryCommand::Build { command: Some(command) }) = &args.command {
+        return super::builds::run(app, command);
+    }
+    // An image may be called build.
+    let name = args.image.as_deref().unwrap_or("build");
     let store = app.store()?;
     let format = if args.quiet { "{{.ID}}" } else { args.format.as_str() };
     let list = Listing::new(format, TABLE).context("template parsing error")?;
-    let image = need(store, &args.image)?.image;
+    let image = need(store, name)?.image;
     let mut layers = image.layers.iter();
     let mut rows = Vec::new();
     let last = image.config.history.len().saturating_sub(1);

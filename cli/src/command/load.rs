@@ -23,7 +23,7 @@ pub(super) fn run(app: &App, args: &Load) -> anyhow::Result<i32> {
         }
         None => lap_cache::load::load(store, std::io::stdin(), &Platform::host(), &events),
     };
-    screen.finish();
+    drop(screen.finish());
     let loaded = loaded.with_context(failed)?;
     store.sync()?;
     if !args.quiet {

@@ -2,6 +2,7 @@
 
 mod bake;
 mod build;
+mod builds;
 mod call;
 mod collect;
 mod containers;
@@ -25,6 +26,7 @@ mod save;
 mod stop;
 mod tag;
 mod version;
+mod why;
 
 use std::sync::OnceLock;
 
@@ -86,6 +88,7 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::Save(args) => save::run(app, &args),
         Command::Load(args) => load::run(app, &args),
         Command::Import(args) => import::run(app, args),
+        Command::Why(args) => why::run(app, &args),
         Command::Prune(args) => prune::prune(app, &args, false),
         Command::Du(args) => prune::du(app, &args),
         Command::Builder(command) => prune::builder(app, &command),

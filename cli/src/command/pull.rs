@@ -48,7 +48,7 @@ pub(crate) fn fetch(
         let image = client.pull(name, platform, store, &events).await;
         image.with_context(|| format!("cannot pull {}", name.familiar()))
     });
-    screen.finish();
+    drop(screen.finish());
     let image = result?;
     store.sync()?;
     Ok(image)

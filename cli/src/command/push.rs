@@ -29,7 +29,7 @@ pub(super) fn run(app: &App, args: Push) -> anyhow::Result<i32> {
         let digest = client.push_artifact(store, &artifact, &name, &events).await;
         digest.with_context(|| format!("cannot push {}", name.familiar()))
     });
-    screen.finish();
+    drop(screen.finish());
     let digest = result?;
     if args.quiet {
         outln!("{name}")?;

@@ -25,7 +25,7 @@ pub(super) fn run(app: &App, args: &Save) -> anyhow::Result<i32> {
         }
     }
     let result = to_file(args.output.as_deref(), |writer| Ok(docker_archive(store, &images, writer, &events)?));
-    screen.finish();
+    drop(screen.finish());
     result?;
     Ok(0)
 }

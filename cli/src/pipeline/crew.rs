@@ -103,6 +103,10 @@ impl Index<Output, WorkerError> for Crew {
         self.worker(0).lookup(key, inputs, vertex, outputs).await
     }
 
+    fn missed(&self, inputs: &KeyInputs) {
+        self.worker(0).missed(inputs);
+    }
+
     fn record(&self, key: &Key, inputs: &KeyInputs, vertex: &Vertex, output: Output) -> Result<Output, WorkerError> {
         self.worker(0).record(key, inputs, vertex, output)
     }

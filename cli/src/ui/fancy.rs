@@ -66,7 +66,8 @@ impl Fancy {
     fn running(&self, model: &Model, vertex: VertexId, at: Duration) -> String {
         let step = &model.steps[vertex.index()];
         let (State::Started { at: began } | State::Running { at: began }) = step.state else { return String::new() };
-        let mut text = self.row(&step.label, &seconds(at.saturating_sub(began)));
+        let label = step.why.as_ref().map_or_else(|| step.label.clone(), |why| format!("{} ({why})", step.label));
+        let mut text = self.row(&label, &seconds(at.saturating_sub(began)));
         let width = Self::width().saturating_sub(9);
         for line in &step.tail[step.tail.len().saturating_sub(self.look.lines)..] {
             let line: String = strip(line).chars().take(width).collect();

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use lap_solver::event::{Action, Event, Events, Stream};
 use lap_solver::graph::{Graph, VertexId};
 
+use crate::record::Recorder;
 use look::Look;
 use model::{Change, Model, Part};
 pub(crate) use model::{label, printable};
@@ -46,6 +47,7 @@ pub(crate) enum Mode {
 enum Message {
     Event(Event, Duration),
     Graph(Arc<Graph>),
+    Steps(Vec<String>),
     End,
 }
 
@@ -66,13 +68,18 @@ trait Painter: Send {
 /// The drawing thread.
 pub(crate) struct Screen {
     sender: SyncSender<Message>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<Box<Recorder>>>>,
     start: Instant,
 }
 
 impl Screen {
     /// Starts drawing on standard error.
     pub(crate) fn start(mode: Mode, look: impl Into<Look>) -> Self {
+        Self::recording(mode, look, None)
+    }
+
+    /// The same for something that is written down.
+    pub(crate) fn recording(mode: Mode, look: impl Into<Look>, recorder: Option<Recorder>) -> Self {
         let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let mode = match mode {
             Mode::Auto if terminal => Mode::Tty,
@@ -87,7 +94,8 @@ impl Screen {
         };
         let start = Instant::now();
         let (sender, receiver) = sync_channel(4096);
-        let thread = std::thread::spawn(move || draw(painter, &receiver, start));
+        let recorder = recorder.map(Box::new);
+        let thread = std::thread::spawn(move || draw(painter, recorder, &receiver, start));
         Self { sender, thread: Some(thread), start }
     }
 
@@ -103,27 +111,56 @@ impl Screen {
         drop(self.sender.send(Message::Graph(graph)));
     }
 
-    /// Draws what is left and ends.
-    pub(crate) fn finish(mut self) {
-        self.end();
+    /// The same by what they are called, without a graph.
+    pub(crate) fn set_steps(&self, labels: Vec<String>) {
+        drop(self.sender.send(Message::Steps(labels)));
     }
 
-    fn end(&mut self) {
+    /// Takes events that happened at another time than now.
+    pub(crate) fn events_at(&self) -> impl Fn(Event, Duration) + use<> {
+        let sender = self.sender.clone();
+        move |event, at| drop(sender.send(Message::Event(event, at)))
+    }
+
+    /// Draws what is left and ends; what was written down is not yet in the store.
+    pub(crate) fn finish(mut self) -> Record {
+        Record { recorder: self.end(), took: self.start.elapsed() }
+    }
+
+    fn end(&mut self) -> Option<Box<Recorder>> {
         drop(self.sender.send(Message::End));
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        self.thread.take()?.join().ok().flatten()
     }
 }
 
 impl Drop for Screen {
     /// An error on the way out must not leave a half-drawn screen.
     fn drop(&mut self) {
-        self.end();
+        drop(self.end());
     }
 }
 
-fn draw(mut painter: Box<dyn Painter>, receiver: &Receiver<Message>, start: Instant) {
+/// What was written down of a build, if anything.
+pub(crate) struct Record {
+    recorder: Option<Box<Recorder>>,
+    took: Duration,
+}
+
+impl Record {
+    /// Keeps it in the store.
+    pub(crate) fn keep(self, error: Option<&anyhow::Error>) {
+        if let Some(recorder) = self.recorder {
+            recorder.finish(self.took, error);
+        }
+    }
+}
+
+fn draw(
+    mut painter: Box<dyn Painter>,
+    mut recorder: Option<Box<Recorder>>,
+    receiver: &Receiver<Message>,
+    start: Instant,
+) -> Option<Box<Recorder>> {
     let mut model = Model::default();
     loop {
         match receiver.recv_timeout(Duration::from_millis(100)) {
@@ -131,19 +168,28 @@ fn draw(mut painter: Box<dyn Painter>, receiver: &Receiver<Message>, start: Inst
                 if let Event::Log { vertex, stream, data } = &event {
                     painter.log(*vertex, *stream, data);
                 }
+                if let Some(recorder) = &mut recorder {
+                    let why = recorder.event(&event, at);
+                    model.set_why(&event, why);
+                }
                 for change in model.fold(event, at) {
                     painter.changed(&model, &change, at);
                 }
             }
             Ok(Message::Graph(graph)) => {
                 model.set_graph(&graph);
+                if let Some(recorder) = &mut recorder {
+                    recorder.graph(&graph);
+                }
                 painter.graph(&graph, &model);
             }
+            Ok(Message::Steps(labels)) => model.set_labels(labels),
             Err(RecvTimeoutError::Timeout) => painter.tick(&model, start.elapsed()),
             Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     painter.end(&model, start.elapsed());
+    recorder
 }
 
 struct Nothing;

@@ -40,6 +40,8 @@ pub(crate) struct Step {
     pub(crate) number: Option<usize>,
     /// The end of its output, as lines.
     pub(crate) tail: Vec<String>,
+    /// Why it is executed, in short.
+    pub(crate) why: Option<String>,
     partial: Vec<u8>,
 }
 
@@ -85,7 +87,21 @@ pub(crate) struct Model {
 impl Model {
     /// The steps of a graph become visible.
     pub(crate) fn set_graph(&mut self, graph: &Graph) {
-        self.steps = graph.vertices().iter().map(|vertex| Step::new(label(&vertex.metadata))).collect();
+        self.set_labels(graph.vertices().iter().map(|vertex| label(&vertex.metadata)).collect());
+    }
+
+    /// The same for steps by what they are called.
+    pub(crate) fn set_labels(&mut self, labels: Vec<String>) {
+        self.steps = labels.into_iter().map(Step::new).collect();
+    }
+
+    /// Why the step that an event speaks of is executed.
+    pub(crate) fn set_why(&mut self, event: &Event, why: Option<String>) {
+        if let (Event::Running { vertex, .. }, Some(why)) = (event, why)
+            && let Some(step) = self.steps.get_mut(vertex.index())
+        {
+            step.why = Some(why);
+        }
     }
 
     /// How it all ended, in a word.
@@ -166,7 +182,7 @@ impl Model {
 
 impl Step {
     fn new(label: String) -> Self {
-        Self { label, state: State::Pending, number: None, tail: Vec::new(), partial: Vec::new() }
+        Self { label, state: State::Pending, number: None, tail: Vec::new(), why: None, partial: Vec::new() }
     }
 
     /// Adds output; returns the lines that are whole now, without control characters that would move the cursor.

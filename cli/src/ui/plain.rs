@@ -46,6 +46,9 @@ impl Painter for Plain {
                     State::Cancelled => self.line(number, "CANCELED"),
                     State::Running { at } => {
                         self.began.insert(number, *at);
+                        if let Some(why) = &step.why {
+                            self.line(number, &format!("runs: {why}"));
+                        }
                     }
                     State::Pending | State::Started { .. } => {}
                 }

@@ -35,3 +35,4 @@ mod sandbox;
 mod ssh;
 mod support;
 mod web;
+mod why;

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use lap_cache::records::Listed;
 use lap_solver::digest::Key;
 use lap_solver::graph::Copy;
 use lap_solver::pattern::match_name;
@@ -68,6 +69,16 @@ struct Selected<'t> {
     node: &'t Node,
     /// Whether its own metadata count: not those of a directory of which only the contents are taken.
     own: bool,
+}
+
+/// A part of a selection, as its identity is made of.
+enum Part<'s> {
+    /// So many paths match.
+    Matches(usize),
+    /// One of them.
+    Match(&'s [u8]),
+    /// What lies there or below, and the digest of its content.
+    Entry(&'s Selected<'s>, Key),
 }
 
 impl Tree {
@@ -142,7 +153,32 @@ impl Tree {
         Ok(Key::from_bytes(*blake3::hash(&text).as_bytes()))
     }
 
+    /// What `selections` take, entry by entry, with what [`Self::identity`] is made of.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn listing(&self, selections: &[Selection]) -> Result<Vec<Listed>, TreeError> {
+        let mut listed = Vec::new();
+        for selection in selections {
+            self.each(selection, &mut |part| {
+                if let Part::Entry(entry, digest) = part {
+                    listed.push(entry.listed(digest));
+                }
+            })?;
+        }
+        Ok(listed)
+    }
+
     fn encode(&self, selection: &Selection, text: &mut Vec<u8>) -> Result<(), TreeError> {
+        self.each(selection, &mut |part| match part {
+            Part::Matches(count) => field(text, b'S', &count.to_le_bytes()),
+            Part::Match(found) => field(text, b'M', found),
+            Part::Entry(entry, digest) => entry.encode(text, digest),
+        })
+    }
+
+    /// Gives every part of a selection, in order.
+    fn each(&self, selection: &Selection, give: &mut dyn FnMut(Part<'_>)) -> Result<(), TreeError> {
         let nothing = Vec::new();
         let (matches, include, exclude, own) = match selection {
             Selection::Path(source) => (self.matches(source, false)?, &nothing, &nothing, true),
@@ -155,9 +191,9 @@ impl Tree {
             }
         };
         let walk = Walk::new(include, exclude)?;
-        field(text, b'S', &matches.len().to_le_bytes());
+        give(Part::Matches(matches.len()));
         for found in matches {
-            field(text, b'M', &found);
+            give(Part::Match(&found));
             let (at, node) = self.existing(&found)?;
             if matches!(selection, Selection::Path(_)) || walk.is_everything() {
                 self.load(&at, node)?;
@@ -167,7 +203,7 @@ impl Tree {
             let digests = selected.par_iter().with_min_len(16).map(|entry| self.entry_digest(entry));
             let digests = digests.collect::<Result<Vec<_>, _>>()?;
             for (entry, digest) in selected.iter().zip(digests) {
-                entry.encode(text, digest);
+                give(Part::Entry(entry, digest));
             }
         }
         Ok(())
@@ -219,6 +255,24 @@ impl Tree {
 }
 
 impl Selected<'_> {
+    fn listed(&self, digest: Key) -> Listed {
+        let meta = &self.node.meta;
+        let kind = match &self.node.kind {
+            Kind::Directory(_) => "directory",
+            Kind::File(_) => "file",
+            Kind::Symlink(_) => "link",
+            Kind::Block | Kind::Char => "device",
+            Kind::Fifo => "pipe",
+        };
+        let own = if self.own { format!(" {:o} {}:{}", meta.mode, meta.uid, meta.gid) } else { String::new() };
+        let has_content = matches!(self.node.kind, Kind::File(_) | Kind::Symlink(_));
+        Listed {
+            path: shown(&self.at).trim_start_matches('/').to_owned(),
+            digest: has_content.then_some(digest),
+            about: format!("{kind}{own}"),
+        }
+    }
+
     fn encode(&self, text: &mut Vec<u8>, digest: Key) {
         let meta = &self.node.meta;
         let (tag, mode, number) = match &self.node.kind {

@@ -36,7 +36,10 @@ impl BuildWorker {
             Output::Layers(snapshot) => snapshot,
             Output::Local(tree) => {
                 let tree = Arc::clone(tree);
-                return Ok(tokio::task::spawn_blocking(move || tree.identity(&selections)).await??);
+                let (selected, read) = (selections.clone(), Arc::clone(&tree));
+                let found = tokio::task::spawn_blocking(move || read.identity(&selections)).await??;
+                self.saw(found, tree, selected);
+                return Ok(found);
             }
         };
         let name = Key::of("selection", &(snapshot.identity(), &selections));

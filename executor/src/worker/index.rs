@@ -1,5 +1,7 @@
 //! What earlier builds yielded, as far as it can still be used.
 
+use std::sync::{Arc, PoisonError};
+
 use lap_cache::remote::Step;
 use lap_cache::snapshot::{LayerRef, Snapshot};
 use lap_solver::digest::Key;
@@ -8,6 +10,7 @@ use lap_solver::key::KeyInputs;
 use lap_solver::worker::Index;
 
 use super::{BuildWorker, Options, Output, WorkerError, root_of};
+use crate::tree::{Selection, Tree};
 
 impl Index<Output, WorkerError> for BuildWorker {
     async fn lookup(
@@ -27,6 +30,16 @@ impl Index<Output, WorkerError> for BuildWorker {
             self.export(key, inputs, vertex, snapshot, false);
         }
         Ok(found.map(Output::Layers))
+    }
+
+    fn missed(&self, inputs: &KeyInputs) {
+        for identity in &inputs.inputs {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(identity).cloned();
+            if let Some((tree, selections)) = seen {
+                // Without it the next miss is explained less exactly, no more.
+                drop(self.records.set_listing(identity, || Ok::<_, WorkerError>(tree.listing(&selections)?)));
+            }
+        }
     }
 
     fn record(&self, key: &Key, inputs: &KeyInputs, vertex: &Vertex, output: Output) -> Result<Output, WorkerError> {
@@ -89,6 +102,11 @@ impl BuildWorker {
             }
         }
         Ok(true)
+    }
+
+    /// Remembers which files of a context have an identity, until a step that needs them misses.
+    pub(super) fn saw(&self, identity: Key, tree: Arc<Tree>, selections: Vec<Selection>) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(identity, (tree, selections));
     }
 
     /// The identity of a part of a root file system, if it was computed before, here or elsewhere.

@@ -35,7 +35,7 @@ use crate::sandbox::{Limits, Rlimit};
 use crate::source::image::Bases;
 use crate::source::local::{Local, LocalSource};
 use crate::source::{Remote, git, http};
-use crate::tree::Tree;
+use crate::tree::{Selection, Tree};
 
 /// What a step yields. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -153,11 +153,16 @@ impl Options {
     }
 }
 
+/// Contexts and what is taken of them, by identity.
+type Seen = HashMap<Key, (Arc<Tree>, Vec<Selection>)>;
+
 /// Carries out the steps of one build.
 pub struct BuildWorker {
     pub(crate) options: Options,
     records: Records,
     locals: Mutex<HashMap<String, Local>>,
+    /// What the identities of this build's contexts stand for.
+    seen: Mutex<Seen>,
     /// Held while base layers are fetched, so that two steps do not fetch the same ones.
     fetching: tokio::sync::Mutex<()>,
 }
@@ -173,7 +178,13 @@ impl BuildWorker {
     #[must_use]
     pub fn new(options: Options) -> Arc<Self> {
         let records = Records::new(options.store.clone());
-        Arc::new(Self { options, records, locals: Mutex::default(), fetching: tokio::sync::Mutex::default() })
+        Arc::new(Self {
+            options,
+            records,
+            locals: Mutex::default(),
+            seen: Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Brings every layer of `snapshot` into the store: what an export needs, and every step that reads files.

@@ -18,6 +18,14 @@ const SECRET: [&str; 10] =
     ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
 const NO_SECRET: [&str; 3] = ["public", "file", "version"];
 
+/// Whether a variable of this name is likely to hold a secret: BuildKit's words.
+#[must_use]
+pub fn is_secret_name(name: &str) -> bool {
+    let words: Vec<String> = name.split('_').map(str::to_lowercase).collect();
+    let holds = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
+    holds(&SECRET) && !holds(&NO_SECRET)
+}
+
 impl Lowering<'_> {
     pub(super) fn arg(
         &mut self,
@@ -88,9 +96,7 @@ impl Lowering<'_> {
 
     /// Names such as `API_KEY` or `token` should not be given in the clear.
     fn check_secret(&mut self, instruction: &str, name: &str, at: &Instruction) {
-        let words: Vec<String> = name.split('_').map(str::to_lowercase).collect();
-        let holds = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
-        if holds(&SECRET) && !holds(&NO_SECRET) {
+        if is_secret_name(name) {
             let name = go::quote(name);
             let message = format!("Do not use ARG or ENV instructions for sensitive data ({instruction} {name})");
             self.report(&lint::SECRETS_USED_IN_ARG_OR_ENV, at, message);

@@ -26,6 +26,7 @@ use crate::stage::{Base, Stages};
 use crate::suggest;
 use crate::syntax::{Command, Instruction};
 use crate::word::{Lexer, Lookup};
+pub use config::is_secret_name;
 pub use copy::remote_source;
 pub(crate) use copy::{git_source, http_source};
 use state::State;

@@ -16,6 +16,7 @@ use crate::args::{Bake, Call};
 use crate::bake::{self, Config, Outside, Resolved, Source, Target};
 use crate::command::App;
 use crate::pipeline::{self, Built, Job, Request};
+use crate::record::Recorder;
 use crate::settings::variable;
 use crate::ui::{Mode, Screen};
 use definition::{Asked, Place};
@@ -63,10 +64,12 @@ pub(super) fn run(app: &App, args: &Bake) -> anyhow::Result<i32> {
     let jobs: Vec<Job<'_>> =
         order.iter().zip(&requests).map(|(name, request)| job(&resolved, &order, name, request)).collect();
     let mode = build::mode(&app.settings, false, args.progress)?;
-    let screen = Screen::start(mode, &app.settings);
+    let recorder = Recorder::new(app.store()?, &requests.iter().collect::<Vec<_>>());
+    let screen = Screen::recording(mode, &app.settings, Some(recorder));
     let built = pipeline::build_all(app, &jobs, &screen);
-    screen.finish();
+    let record = screen.finish();
     let reported = built.and_then(|built| report(args, mode, &order, &built));
+    record.keep(reported.as_ref().err());
     super::collect::collect(app);
     reported.map(|()| 0)
 }
