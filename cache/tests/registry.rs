@@ -195,7 +195,11 @@ async fn a_login_is_asked_for_and_used() {
     let text = format!(r#"{{"auths": {{"{}": {{"auth": "bWU6cGE6c3M="}}}}}}"#, registry.address);
     let file = ConfigFile::read(text.as_bytes()).unwrap();
     let client = client(|config| config.credentials = Credentials { files: vec![file], ..Credentials::default() });
-    client.pull(&name, &amd64(), &scratch.store("b"), &Events::none()).await.unwrap();
+    // Side by side, before the first one knows that a login is wanted.
+    let (one, two, events, platform) = (scratch.store("b"), scratch.store("c"), Events::none(), amd64());
+    let pulled =
+        tokio::join!(client.pull(&name, &platform, &one, &events), client.pull(&name, &platform, &two, &events));
+    assert!(pulled.0.is_ok() && pulled.1.is_ok(), "{pulled:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

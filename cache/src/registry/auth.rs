@@ -49,12 +49,14 @@ impl Transport {
         }
     }
 
-    /// Meets the challenge of a 401. False where there is nothing (new) to show.
+    /// Meets the challenge of a 401 to a request that was `authorized` or not. False where there is nothing (new) to
+    /// show.
     pub(super) async fn authenticate(
         &self,
         endpoint: &Endpoint,
         scope: &Scope,
         headers: &HeaderMap,
+        authorized: bool,
     ) -> Result<bool, RegistryError> {
         let texts = || headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let Some(challenge) = Challenge::of(texts()) else {
@@ -75,12 +77,12 @@ impl Transport {
                 self.token(endpoint, scope, Realm { realm, service, theirs }, login).await?
             }
         };
-        // The same login again would be refused again.
+        // The same login again would be refused again; but a request beside this one may only just have found it.
         let mut known = lock(&self.authorizations);
         let key = (endpoint.base.to_string(), scope.clone());
         let tried = matches!((&authorization, known.get(&key)), (Authorization::Basic(new), Some(Authorization::Basic(old))) if new == old);
         known.insert(key, authorization);
-        Ok(!tried)
+        Ok(!(authorized && tried))
     }
 
     async fn token(

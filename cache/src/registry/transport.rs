@@ -110,6 +110,8 @@ impl Call {
 struct Answer {
     response: Response,
     redirected: bool,
+    /// Whether the request bore a login or a token.
+    authorized: bool,
 }
 
 /// The HTTP clients and what has been learnt about registries.
@@ -246,11 +248,11 @@ impl Transport {
         let mut attempt = 1;
         loop {
             let wait = match self.follow(endpoint, scope, call).await {
-                Ok(Answer { response, redirected: false })
+                Ok(Answer { response, redirected: false, authorized })
                     if response.status() == StatusCode::UNAUTHORIZED && !asked_for_login =>
                 {
                     asked_for_login = true;
-                    if !self.authenticate(endpoint, scope, response.headers()).await? {
+                    if !self.authenticate(endpoint, scope, response.headers(), authorized).await? {
                         return Ok(response);
                     }
                     continue;
@@ -312,7 +314,9 @@ impl Transport {
             for (name, value) in &call.headers {
                 request = request.header(name, value);
             }
-            if at_home && let Some(authorization) = self.authorization(endpoint, scope) {
+            let authorization = if at_home { self.authorization(endpoint, scope) } else { None };
+            let authorized = authorization.is_some();
+            if let Some(authorization) = authorization {
                 request = request.header(AUTHORIZATION, authorization);
             }
             if let Some(body) = &call.body {
@@ -321,7 +325,7 @@ impl Transport {
             let response = request.send().await.map_err(|error| unreachable(&call.method, &url, error))?;
             let may_follow = matches!(call.method, Method::GET | Method::HEAD);
             if !(response.status().is_redirection() && may_follow) || response.status() == StatusCode::NOT_MODIFIED {
-                return Ok(Answer { response, redirected: !at_home });
+                return Ok(Answer { response, redirected: !at_home, authorized });
             }
             url = self.redirect(&url, &response)?;
         }
