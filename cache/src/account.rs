@@ -151,8 +151,8 @@ impl Accounts {
         let (user_spec, group_spec) = spec.split_once(':').map_or((spec, ""), |(user, group)| (user, group));
         let user_spec = if user_spec.is_empty() { "0" } else { user_spec };
         let number = number(user_spec)?;
-        let known = self.users.iter().find(|user| user.name == user_spec);
-        let known = known.or_else(|| self.users.iter().find(|user| Some(user.uid) == number));
+        // Digits are always a number: a user who is called 1000 must not make somebody else of number 1000.
+        let known = self.users.iter().find(|user| number.map_or(user.name == user_spec, |number| user.uid == number));
         let mut account = match (known, number) {
             (Some(user), _) => Account {
                 uid: user.uid,
@@ -176,10 +176,11 @@ impl Accounts {
     /// # Errors
     /// Where the name is not there or the number is out of range.
     pub fn group(&self, spec: &str) -> Result<u32, AccountError> {
-        if let Some(group) = self.groups.iter().find(|group| group.name == spec) {
-            return Ok(group.gid);
+        if let Some(number) = number(spec)? {
+            return Ok(number);
         }
-        number(spec)?.ok_or_else(|| AccountError::NoGroup { name: spec.to_owned() })
+        let group = self.groups.iter().find(|group| group.name == spec);
+        group.map(|group| group.gid).ok_or_else(|| AccountError::NoGroup { name: spec.to_owned() })
     }
 
     fn groups_of(&self, name: &str) -> Vec<u32> {
@@ -216,7 +217,7 @@ mod tests {
 
     const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n# comment\nbroken\nwww:x:33:33::/var/www:/bin/false\n\
         1000:x:7:8::/odd:/x\nnohome:x:9:9:::\n";
-    const GROUP: &[u8] = b"root:x:0:\nwww:x:33:\nadm:x:4:www,root\ntape:x:26:www\n";
+    const GROUP: &[u8] = b"root:x:0:\n50:x:1:\nwww:x:33:\nadm:x:4:www,root\ntape:x:26:www\n";
 
     #[test]
     fn users_as_docker_reads_them() {
@@ -230,8 +231,10 @@ mod tests {
             ("www:77", 33, 77, &[], "/var/www"),
             ("12345", 12345, 0, &[], "/"),
             ("12345:www", 12345, 33, &[], "/"),
-            // A name of digits is a name first.
-            ("1000", 7, 8, &[], "/odd"),
+            // Digits are a number, whoever is called so.
+            ("1000", 1000, 0, &[], "/"),
+            ("www:50", 33, 50, &[], "/var/www"),
+            ("7", 7, 8, &[], "/odd"),
             ("nohome", 9, 9, &[], "/"),
             (":adm", 0, 4, &[], "/root"),
         ] {
