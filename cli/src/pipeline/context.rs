@@ -290,7 +290,7 @@ impl Opener<'_> {
         let mut ignore = Vec::new();
         for name in [beside.as_os_str(), OsStr::new(".dockerignore")] {
             if let Some(text) = read_inside(&dir, Path::new(name))? {
-                ignore = lap_frontend::ignore::parse(&String::from_utf8_lossy(&text));
+                ignore = lap_frontend::ignore::read(&name.to_string_lossy(), &String::from_utf8_lossy(&text))?;
                 break;
             }
         }
@@ -458,7 +458,8 @@ pub(super) fn ignore_patterns(context: &Path, dockerfile: Option<&Path>) -> anyh
             found => found,
         };
         if let Some(text) = found.with_context(|| format!("cannot read {}", path.display()))? {
-            return Ok(lap_frontend::ignore::parse(&String::from_utf8_lossy(&text)));
+            let name = path.display().to_string();
+            return Ok(lap_frontend::ignore::read(&name, &String::from_utf8_lossy(&text))?);
         }
     }
     Ok(Vec::new())
