@@ -206,7 +206,9 @@ impl Planner<'_> {
     }
 
     fn label(&self, node: usize) -> String {
-        self.nodes[node].stage.map_or_else(String::new, |stage| self.stages.stages[stage].label.clone())
+        // Not the label, which is empty where there is but one stage.
+        let name = |index: usize| self.stages.stages[index].name.clone().unwrap_or_else(|| format!("stage-{index}"));
+        self.nodes[node].stage.map_or_else(String::new, name)
     }
 
     /// Marks what is needed and adds triggers, until nothing new is needed.

@@ -394,6 +394,40 @@ mod tests {
     }
 
     #[test]
+    fn identity_changes_with_everything_that_a_layer_would_hold() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &[u8]| dir.path().join("src").join(std::ffi::OsStr::from_bytes(name));
+        let mut seen = std::collections::BTreeSet::new();
+        let mut changed = |what: &str| {
+            let identity = tree(dir.path()).identity(&[copy("/src")]).unwrap();
+            assert!(seen.insert(format!("{identity:?}")), "{what}");
+        };
+        fs::create_dir(dir.path().join("src")).unwrap();
+        changed("nothing");
+        fs::create_dir(path(b"d")).unwrap();
+        changed("an empty directory");
+        fs::remove_dir(path(b"d")).unwrap();
+        fs::write(path(b"d"), "").unwrap();
+        changed("a file in its place");
+        fs::rename(path(b"d"), path(b"D")).unwrap();
+        changed("the case of a name");
+        fs::rename(path(b"D"), path(b"\xff")).unwrap();
+        changed("a name that is no text");
+        fs::rename(path(b"\xff"), path(b"\xfe")).unwrap();
+        changed("another such name");
+        std::os::unix::fs::symlink("one", path(b"l")).unwrap();
+        changed("a link");
+        fs::remove_file(path(b"l")).unwrap();
+        std::os::unix::fs::symlink("two", path(b"l")).unwrap();
+        changed("the target of a link");
+        fs::write(path(b"two"), "x").unwrap();
+        changed("what it leads to");
+        fs::set_permissions(path(b"two"), fs::Permissions::from_mode(0o4755)).unwrap();
+        changed("a set-user-ID bit");
+    }
+
+    #[test]
     fn patterns_bound_what_is_taken() {
         let dir = sample();
         let select = |include: &[&str], exclude: &[&str]| {
