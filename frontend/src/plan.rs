@@ -142,10 +142,13 @@ impl Planner<'_> {
             ));
         }
         match text.parse::<i64>() {
-            Ok(number) => usize::try_from(number)
-                .ok()
-                .filter(|index| *index < self.stages.stages.len())
-                .ok_or_else(|| Fault::new(format!("invalid stage index {number}"))),
+            Ok(number) => {
+                usize::try_from(number).ok().filter(|index| *index < self.stages.stages.len()).ok_or_else(|| {
+                    let last = self.stages.stages.len().saturating_sub(1);
+                    let fault = Fault::new(format!("invalid stage index {number}"));
+                    fault.hint(Some(format!("stages are counted from 0, the last one is {last}")))
+                })
+            }
             Err(_) => self.named(text),
         }
     }
@@ -196,7 +199,15 @@ impl Planner<'_> {
                     0 => path.push((dependency, 0)),
                     1 => {
                         let label = self.label(start);
-                        self.fault(Fault::new(format!("circular dependency detected on stage: {label}")), span);
+                        let begin = path.iter().position(|(on, _)| *on == dependency).unwrap_or(0);
+                        let round: Vec<String> = path[begin..].iter().map(|(on, _)| self.label(*on)).collect();
+                        let end = self.label(dependency);
+                        let hint = match round.len() {
+                            ..10 => format!("{} needs {end}", round.join(" needs ")),
+                            many => format!("a round of {many} stages leads back to {end}"),
+                        };
+                        let fault = Fault::new(format!("circular dependency detected on stage: {label}"));
+                        self.fault(fault.hint(Some(hint)), span);
                         return;
                     }
                     _ => {}

@@ -351,7 +351,8 @@ impl<'a> Resolver<'a> {
     fn resolve(&mut self, stage: &mut Stage, from: &From, text: &str) -> Result<(), Fault> {
         if text.is_empty() {
             let message = format!("base name ({}) should not be blank", from.base.text);
-            return Err(Fault::new(message).at(from.base.span));
+            let hint = "give its ARG a value before the first FROM, or with --build-arg".to_owned();
+            return Err(Fault::new(message).at(from.base.span).hint(Some(hint)));
         }
         if let Some(platform) = &from.platform {
             let parsed = self.platform(platform, stage).map_err(|fault| fault.at(platform.span))?;

@@ -191,7 +191,8 @@ impl Lowering<'_> {
     pub(super) fn stop_signal(&mut self, state: &mut State, at: &Instruction, signal: &Argument) -> Result<(), Fault> {
         let text = self.word(state, at, &signal.text).map_err(|fault| fault.at(signal.span))?;
         if !is_signal(&text) {
-            return Err(Fault::new(format!("invalid signal: {text}")).at(signal.span));
+            let hint = "write a number, or a name such as SIGTERM".to_owned();
+            return Err(Fault::new(format!("invalid signal: {text}")).at(signal.span).hint(Some(hint)));
         }
         state.commit(format!("STOPSIGNAL {text}"));
         state.config.config.stop_signal = Some(text);

@@ -395,8 +395,11 @@ fn file_name(url: &str) -> String {
 
 /// `--chmod`: octal bits, or clauses such as `u=rwX,go=rX`.
 fn mode(text: &str) -> Result<Mode, Fault> {
-    let octal =
-        || Fault::new(format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"));
+    const FORMS: &str = "write octal bits such as 0644, or clauses such as u=rwX,go=rX";
+    let octal = || {
+        let message = format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777");
+        Fault::new(message).hint(Some(FORMS.to_owned()))
+    };
     match u32::from_str_radix(text, 8) {
         Ok(bits) if bits <= 0o7777 && !text.starts_with('+') => return Ok(Mode::Bits(bits)),
         Ok(_) => return Err(octal()),
@@ -406,8 +409,7 @@ fn mode(text: &str) -> Result<Mode, Fault> {
     if text.split(',').all(is_clause) {
         return Ok(Mode::Symbolic(text.to_owned()));
     }
-    Err(Fault::new(format!("invalid chmod parameter: '{text}'"))
-        .hint(Some("write octal bits such as 0644, or clauses such as u=rwX,go=rX".to_owned())))
+    Err(Fault::new(format!("invalid chmod parameter: '{text}'")).hint(Some(FORMS.to_owned())))
 }
 
 /// `ugo=rwX`, `+x`, `a-w+r`

@@ -15,7 +15,9 @@ impl Lowering<'_> {
             let expanded = self.stages.lexer.expand(&word.text, &state.variables);
             let expanded = expanded.map_err(|error| Fault::new(error.to_string()).at(word.span))?;
             for text in &expanded.words {
-                let port = Port::parse(text).map_err(|message| Fault::new(message).at(word.span))?;
+                let hint =
+                    || Some("write PORT or FIRST-LAST, up to 65535, perhaps with /tcp, /udp or /sctp".to_owned());
+                let port = Port::parse(text).map_err(|message| Fault::new(message).at(word.span).hint(hint()))?;
                 if port.protocol != port.protocol.to_lowercase() {
                     let message = format!("Defined protocol '{text}' in EXPOSE instruction should be lowercase");
                     self.report(&lint::EXPOSE_PROTO_CASING, at, message);

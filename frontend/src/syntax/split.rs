@@ -118,7 +118,8 @@ pub(super) fn json_or(rest: &Word, otherwise: impl Fn(&Word) -> Arguments) -> Re
     let mut words = Vec::new();
     for value in values {
         let serde_json::Value::String(text) = value else {
-            return Err(Fault::new("when using JSON array syntax, arrays must be comprised of strings only"));
+            let fault = Fault::new("when using JSON array syntax, arrays must be comprised of strings only");
+            return Err(fault.hint(Some("put double quotes around each of them".to_owned())));
         };
         words.push(Word { text, range: rest.range.clone() });
     }
@@ -164,7 +165,8 @@ pub(super) fn pairs(rest: &Word, instruction: &str, escape: char) -> Result<Argu
     let mut triples = Vec::new();
     if !first.text.contains('=') {
         let Some((name, _)) = rest.text.split_once(BLANKS) else {
-            return Err(Fault::new(format!("{instruction} must have two arguments")));
+            let hint = format!("write {instruction} {}=VALUE", rest.text);
+            return Err(Fault::new(format!("{instruction} must have two arguments")).hint(Some(hint)));
         };
         let value = rest.text[name.len()..].trim_start_matches(BLANKS);
         triples.push(word(name, rest.range.start));
@@ -175,7 +177,9 @@ pub(super) fn pairs(rest: &Word, instruction: &str, escape: char) -> Result<Argu
     for word in words {
         let Some((name, value)) = word.text.split_once('=') else {
             let text = crate::go::quote(&word.text);
-            return Err(Fault::new(format!("Syntax error - can't find = in {text}. Must be of the form: name=value")));
+            let message = format!("Syntax error - can't find = in {text}. Must be of the form: name=value");
+            let hint = "a value with blanks needs quotes: NAME=\"some value\"".to_owned();
+            return Err(Fault::new(message).hint(Some(hint)));
         };
         for text in [name, value, "="] {
             triples.push(Word { text: text.to_owned(), range: word.range.clone() });

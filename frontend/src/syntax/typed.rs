@@ -115,7 +115,10 @@ fn from(instruction: &Instruction) -> Result<Command, Fault> {
     let (base, name) = match instruction.arguments.as_slice() {
         [base] => (base, None),
         [base, word, name] if word.text.eq_ignore_ascii_case("as") => (base, Some(stage_name(name)?)),
-        _ => return Err(Fault::new("FROM requires either one or three arguments")),
+        _ => {
+            let fault = Fault::new("FROM requires either one or three arguments");
+            return Err(fault.hint(Some("write FROM BASE, or FROM BASE AS NAME".to_owned())));
+        }
     };
     let platform = Flags::read(&instruction.flags, &[("platform", Takes::Text)])?.text("platform");
     Ok(Command::From(From { base: base.clone(), name, platform }))
@@ -339,4 +342,5 @@ fn no_destination(name: &str) -> Fault {
     Fault::new(format!(
         "{name} requires at least two arguments, but only one was provided. Destination could not be determined"
     ))
+    .hint(Some(format!("write {name} SOURCE... DESTINATION")))
 }
