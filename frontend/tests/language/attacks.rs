@@ -152,7 +152,7 @@ fn frontends_of_others_are_refused_however_they_are_asked_for() {
 fn whatever_a_command_can_see_is_in_its_key() {
     let key = |text: &str, options: &lap_frontend::Options| {
         let lowered = lowered_with(text, options, &[]).unwrap();
-        lowered.graph.vertex(lowered.image.root.unwrap()).definition.clone()
+        lowered.graph.vertex(lowered.image.root.unwrap()).definition
     };
     let plain = key("FROM a\nRUN x", &options());
     for other in [

@@ -27,19 +27,19 @@ enum Part {
         name: String,
         operator: char,
         or_empty: bool,
-        word: Vec<Part>,
+        word: Vec<Self>,
     },
     /// `#` or `%`; twice for the longest.
     Trim {
         name: String,
         operator: char,
-        pattern: Vec<Part>,
+        pattern: Vec<Self>,
     },
     Replace {
         name: String,
         all: bool,
-        pattern: Vec<Part>,
-        by: Vec<Part>,
+        pattern: Vec<Self>,
+        by: Vec<Self>,
     },
 }
 

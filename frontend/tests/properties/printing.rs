@@ -74,7 +74,7 @@ fn our_own_files_survive_printing_and_mean_the_same() {
                 missing.into_iter().for_each(|image| facts.insert(image, Default::default()));
             }
             let lowered = lower(&stages, &facts, &options).unwrap();
-            let definitions = lowered.graph.vertices().iter().map(|vertex| vertex.definition.clone());
+            let definitions = lowered.graph.vertices().iter().map(|vertex| vertex.definition);
             (definitions.collect::<Vec<_>>(), serde_json::to_value(&lowered.image.config).unwrap())
         };
         assert_eq!(steps(&text), steps(&parse("Dockerfile", &text).dockerfile.to_text()), "{}", path.display());
