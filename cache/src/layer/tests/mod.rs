@@ -1,6 +1,7 @@
 //! Layers against the real overlayfs, GNU tar and hostile archives.
 
 mod changes;
+mod golden;
 mod hostile;
 mod roundtrip;
 
