@@ -23,6 +23,7 @@ mod exit;
 mod image;
 mod pipeline;
 mod record;
+mod registries_conf;
 mod registry;
 mod session;
 mod settings;

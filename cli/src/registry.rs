@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use lap_cache::registry::{Client, ConfigFile, Credentials, Login, Proxies, RegistryConfig, Retry};
 
 use crate::args::KeyValue;
+use crate::registries_conf;
 use crate::settings::Settings;
 
 /// A client with the user's logins, authorities and proxies. Nothing is connected yet.
@@ -26,7 +27,9 @@ pub(crate) fn insecure(
     mirrors: &[KeyValue],
     insecure: BTreeSet<String>,
 ) -> anyhow::Result<Client> {
-    Ok(Client::new(RegistryConfig { insecure, ..config(settings, mirrors)? }))
+    let mut config = config(settings, mirrors)?;
+    config.insecure.extend(insecure);
+    Ok(Client::new(config))
 }
 
 /// For what a build can do without: waits and tries again for seconds, not minutes.
@@ -76,12 +79,15 @@ fn config(settings: &Settings, mirrors: &[KeyValue]) -> anyhow::Result<RegistryC
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
+    let rules = registries_conf::read(&settings.registries_conf, &settings.registries_conf_dirs)?;
     let proxy = |name: &str| {
         let value = |name: &str| settings.proxies.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
         value(&name.to_ascii_lowercase()).or_else(|| value(name))
     };
     Ok(RegistryConfig {
         mirrors: by_host,
+        rules: rules.rules,
+        insecure: rules.insecure,
         credentials: Credentials { files, ..Credentials::default() },
         ca_files: settings.ca_file.iter().cloned().collect(),
         certificate_dirs: settings.certificate_dirs.clone(),

@@ -23,6 +23,9 @@ pub(crate) struct Settings {
     pub(crate) podman_auth_files: Vec<PathBuf>,
     /// Certificate authorities instead of the system's.
     pub(crate) ca_file: Option<PathBuf>,
+    /// Podman's `registries.conf`, later ones over earlier ones, and directories with more of them.
+    pub(crate) registries_conf: Vec<PathBuf>,
+    pub(crate) registries_conf_dirs: Vec<PathBuf>,
     /// Directories with certificates of single registries.
     pub(crate) certificate_dirs: Vec<PathBuf>,
     /// Whether an unprivileged user asked.
@@ -127,6 +130,17 @@ impl Settings {
             }
         };
         let config_dir = path("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
+        let (registries_conf, registries_conf_dirs) = match path("CONTAINERS_REGISTRIES_CONF") {
+            Some(file) => (vec![file], Vec::new()),
+            None => {
+                let users = config_dir.as_ref().map(|dir| dir.join("containers"));
+                let all = [Some(PathBuf::from("/etc/containers")), users].into_iter().flatten();
+                let all: Vec<PathBuf> = all.collect();
+                // The user's file replaces the machine's; what lies in directories is added.
+                let main = all.iter().rev().map(|dir| dir.join("registries.conf")).find(|file| file.is_file());
+                (main.into_iter().collect(), all.iter().map(|dir| dir.join("registries.conf.d")).collect())
+            }
+        };
         Ok(Self {
             root,
             run_dir,
@@ -144,6 +158,8 @@ impl Settings {
                 }
             },
             ca_file: path("SSL_CERT_FILE"),
+            registries_conf,
+            registries_conf_dirs,
             certificate_dirs: config_dir
                 .iter()
                 .flat_map(|dir| ["containers/certs.d", "docker/certs.d"].map(|name| dir.join(name)))

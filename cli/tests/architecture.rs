@@ -73,6 +73,7 @@ fn each_outside_crate_stays_with_its_owner() {
         ("regex", &["lap"][..]),
         ("serde-saphyr", &["lap"][..]),
         ("sha1", &["lap"][..]),
+        ("toml", &["lap"][..]),
         ("nix", &["lap", "lap-cache", "lap-executor"][..]),
         ("rustix", &["lap", "lap-cache", "lap-executor"][..]),
         ("libc", &["lap-cache", "lap-executor"][..]),

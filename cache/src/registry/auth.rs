@@ -288,7 +288,7 @@ mod tests {
     use crate::registry::RegistryConfig;
 
     fn endpoint(base: &str) -> Endpoint {
-        Endpoint { registry: "the-registry".into(), base: Url::parse(base).unwrap() }
+        Endpoint { registry: "the-registry".into(), base: Url::parse(base).unwrap(), repository: None }
     }
 
     #[test]

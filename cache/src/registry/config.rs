@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::credentials::Credentials;
+use super::rules::Rule;
 
 /// Settings of a [`super::Client`].
 #[derive(Debug, Clone)]
@@ -13,6 +14,8 @@ pub struct RegistryConfig {
     pub insecure: BTreeSet<String>,
     /// For a registry (`docker.io`), addresses that are asked first, in order: `https://mirror.example[/path]`.
     pub mirrors: BTreeMap<String, Vec<String>>,
+    /// Where parts of registries are looked for. Mirrors above come first.
+    pub rules: Vec<Rule>,
     /// Logins.
     pub credentials: Credentials,
     /// Files with CA certificates (PEM) that replace the machine's; none: the machine's, or else a built-in set.
@@ -36,6 +39,7 @@ impl Default for RegistryConfig {
         Self {
             insecure: BTreeSet::new(),
             mirrors: BTreeMap::new(),
+            rules: Vec::new(),
             credentials: Credentials::default(),
             ca_files: Vec::new(),
             certificate_dirs: Vec::new(),

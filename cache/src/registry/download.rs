@@ -41,7 +41,7 @@ impl Client {
         let mut passed = 0;
         let mut failed = RegistryError::NotFound { reference: wanted.digest.to_string() };
         for origin in &wanted.origins {
-            let endpoints = match self.transport.endpoints(&origin.registry).await {
+            let endpoints = match self.transport.endpoints(&origin.registry, &origin.repository, None).await {
                 Ok(endpoints) => endpoints,
                 Err(error) => {
                     failed = error;
@@ -49,7 +49,10 @@ impl Client {
                 }
             };
             for endpoint in endpoints {
-                match self.download_from(&endpoint, &origin.repository, wanted, &mut passed, sink, progress).await {
+                match self
+                    .download_from(&endpoint, endpoint.local(&origin.repository), wanted, &mut passed, sink, progress)
+                    .await
+                {
                     Ok(()) => return Ok(()),
                     Err(error) => failed = error,
                 }

@@ -213,6 +213,12 @@ pub enum RegistryError {
         /// Why.
         source: rustls::pki_types::pem::Error,
     },
+    /// The user closed it.
+    #[error("{registry} is blocked in registries.conf")]
+    Blocked {
+        /// The prefix of the rule.
+        registry: String,
+    },
     /// A certificate that is kept for a registry is no good.
     #[error("certificate {path}: {why}")]
     Certificate {

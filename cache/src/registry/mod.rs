@@ -17,6 +17,7 @@ mod helper;
 mod logins;
 mod push;
 mod resolve;
+mod rules;
 mod tls;
 mod transport;
 mod upload;
@@ -42,6 +43,7 @@ pub use credentials::{ConfigFile, Credentials, Login};
 pub use error::RegistryError;
 pub use file::{Fetched, FileRequest, Version, host_of};
 pub use logins::{Kept, LoginFile};
+pub use rules::{Mirror, PullBy, Rule};
 
 /// A client for any number of registries. Cheap to clone; tokens and connections are shared.
 #[derive(Clone)]

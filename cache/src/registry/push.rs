@@ -33,9 +33,9 @@ impl Client {
         reference: &Reference,
         events: &Events,
     ) -> Result<Digest, RegistryError> {
-        let endpoint = self.transport.upstream(reference.registry()).await?;
+        let (endpoint, repository) = self.transport.home(reference.registry(), reference.repository()).await?;
         let name = reference.tag().map_or_else(|| image.digest().to_string(), str::to_owned);
-        self.push_image(&endpoint, store, image, reference.repository(), &name, events).await?;
+        self.push_image(&endpoint, store, image, &repository, &name, events).await?;
         let origin =
             Origin { registry: reference.registry().to_owned(), repository: reference.repository().to_owned() };
         store.remember_origin(image, &origin)?;
@@ -57,9 +57,10 @@ impl Client {
             Artifact::Image(image) => return self.push(store, image, reference, events).await,
             Artifact::Index(index) => index,
         };
-        let endpoint = self.transport.upstream(reference.registry()).await?;
-        let repository = reference.repository();
-        let origin = Origin { registry: reference.registry().to_owned(), repository: repository.to_owned() };
+        let (endpoint, repository) = self.transport.home(reference.registry(), reference.repository()).await?;
+        let repository = repository.as_str();
+        let origin =
+            Origin { registry: reference.registry().to_owned(), repository: reference.repository().to_owned() };
         for Entry { image, role } in &index.entries {
             self.push_image(&endpoint, store, image, repository, &image.digest().to_string(), events).await?;
             // Statements are no layers.

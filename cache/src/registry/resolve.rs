@@ -81,10 +81,10 @@ impl Client {
 
     /// The digest that the registry itself gives for a tag.
     async fn head_digest(&self, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
-        let endpoint = self.transport.upstream(reference.registry()).await?;
-        let url = endpoint.url(reference.repository(), &format!("manifests/{}", reference.tag_or_digest()))?;
+        let (endpoint, repository) = self.transport.home(reference.registry(), reference.repository()).await?;
+        let url = endpoint.url(&repository, &format!("manifests/{}", reference.tag_or_digest()))?;
         let call = Call::new(Method::HEAD, url).header(ACCEPT, manifest::ACCEPT);
-        let response = self.transport.expect(&endpoint, &Scope::pull(reference.repository()), &call).await?;
+        let response = self.transport.expect(&endpoint, &Scope::pull(&repository), &call).await?;
         Ok(content_digest(&response))
     }
 
@@ -162,7 +162,13 @@ impl Client {
         limit: u64,
     ) -> Result<Fetched, RegistryError> {
         let mut failed = RegistryError::NotFound { reference: reference.to_string() };
-        for endpoint in self.transport.endpoints(reference.registry()).await? {
+        let by_digest = match (reference.digest(), expected) {
+            (Some(_), _) => Some(true),
+            (None, None) => Some(false),
+            (None, Some(_)) => None,
+        };
+        let (registry, repository) = (reference.registry(), reference.repository());
+        for endpoint in self.transport.endpoints(registry, repository, by_digest).await? {
             for _ in 0..2 {
                 match self.document_from(&endpoint, reference, path, expected, limit).await {
                     Ok(fetched) => return Ok(fetched),
@@ -184,8 +190,9 @@ impl Client {
         expected: Option<(Digest, Option<u64>)>,
         limit: u64,
     ) -> Result<Fetched, RegistryError> {
-        let scope = Scope::pull(reference.repository());
-        let mut call = Call::new(Method::GET, endpoint.url(reference.repository(), path)?);
+        let repository = endpoint.local(reference.repository());
+        let scope = Scope::pull(repository);
+        let mut call = Call::new(Method::GET, endpoint.url(repository, path)?);
         if path.starts_with("manifests/") {
             call = call.header(ACCEPT, manifest::ACCEPT);
         }

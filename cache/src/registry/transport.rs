@@ -13,6 +13,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use super::auth::Authorization;
 use super::certificates::Certificates;
 use super::config::RegistryConfig;
+use super::rules::places;
 use super::{RegistryError, tls};
 use crate::store::lock;
 
@@ -42,9 +43,16 @@ pub(super) struct Endpoint {
     pub(super) registry: String,
     /// Without `/v2/`.
     pub(super) base: Url,
+    /// What a repository is called there, where it goes by another name.
+    pub(super) repository: Option<String>,
 }
 
 impl Endpoint {
+    /// What a repository is called there.
+    pub(super) fn local<'a>(&'a self, repository: &'a str) -> &'a str {
+        self.repository.as_deref().unwrap_or(repository)
+    }
+
     /// The address of something in a repository.
     pub(super) fn url(&self, repository: &str, rest: &str) -> Result<Url, RegistryError> {
         let text = format!("{}/v2/{repository}/{rest}", self.base.as_str().trim_end_matches('/'));
@@ -198,17 +206,34 @@ impl Transport {
         }
     }
 
-    /// The addresses to ask for a registry: its mirrors, then itself.
-    pub(super) async fn endpoints(&self, registry: &str) -> Result<Vec<Endpoint>, RegistryError> {
+    /// The addresses to ask for a repository of a registry: mirrors, then the registry itself. `by_digest` tells how the
+    /// image is named, where that matters.
+    pub(super) async fn endpoints(
+        &self,
+        registry: &str,
+        repository: &str,
+        by_digest: Option<bool>,
+    ) -> Result<Vec<Endpoint>, RegistryError> {
         let mut endpoints = Vec::new();
         for mirror in self.config.mirrors.get(registry).into_iter().flatten() {
             let text = if mirror.contains("://") { mirror.clone() } else { format!("https://{mirror}") };
             let base = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             let base = base.ok_or_else(|| RegistryError::Address { text: mirror.clone() })?;
-            endpoints.push(Endpoint { registry: authority(&base), base });
+            endpoints.push(Endpoint { registry: authority(&base), base, repository: None });
         }
-        endpoints.push(self.upstream(registry).await?);
+        for place in places(&self.config.rules, registry, repository, by_digest)? {
+            let repository = Some(place.repository).filter(|there| there != repository);
+            endpoints.push(Endpoint { repository, ..self.upstream(&place.registry).await? });
+        }
         Ok(endpoints)
+    }
+
+    /// The registry itself, no mirror, and what the repository is called there.
+    pub(super) async fn home(&self, registry: &str, repository: &str) -> Result<(Endpoint, String), RegistryError> {
+        match places(&self.config.rules, registry, repository, None)?.pop() {
+            Some(place) => Ok((self.upstream(&place.registry).await?, place.repository)),
+            None => Ok((self.upstream(registry).await?, repository.to_owned())),
+        }
     }
 
     /// The registry itself. For a host that need not be secure, https is tried once, then plain http.
@@ -229,7 +254,7 @@ impl Transport {
                 base = address("http")?;
             }
         }
-        let endpoint = Endpoint { registry: registry.to_owned(), base };
+        let endpoint = Endpoint { registry: registry.to_owned(), base, repository: None };
         known.insert(registry.to_owned(), endpoint.clone());
         Ok(endpoint)
     }
