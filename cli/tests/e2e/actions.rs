@@ -186,7 +186,7 @@ impl State {
         let usable = || self.entries.iter().enumerate().filter(|(_, entry)| entry.complete && entry.version == version);
         let whole = usable().find(|(_, entry)| entry.key == key);
         let begins = |entry: &Entry| restore.iter().any(|prefix| entry.key.starts_with(prefix.as_str()));
-        let found = whole.or_else(|| usable().filter(|(_, entry)| begins(entry)).next_back());
+        let found = whole.or_else(|| usable().rfind(|(_, entry)| begins(entry)));
         found.map(|(number, entry)| (number, entry.key.clone()))
     }
 
