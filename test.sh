@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-testdata/install.sh busybox-static mmdebstrap docker-registry skopeo umoci podman buildah runc jq uidmap gcc libc6-dev \
+testdata/install.sh busybox-static chromium mmdebstrap docker-registry skopeo umoci podman buildah runc jq uidmap gcc libc6-dev \
     curl zstd iproute2 nftables strace user-mode-linux git apache2-utils qemu-user-static openssh-server \
     python3-venv
 
