@@ -416,10 +416,10 @@ mod tests {
         changed("a name that is no text");
         fs::rename(path(b"\xff"), path(b"\xfe")).unwrap();
         changed("another such name");
-        std::os::unix::fs::symlink("one", path(b"l")).unwrap();
+        symlink("one", path(b"l")).unwrap();
         changed("a link");
         fs::remove_file(path(b"l")).unwrap();
-        std::os::unix::fs::symlink("two", path(b"l")).unwrap();
+        symlink("two", path(b"l")).unwrap();
         changed("the target of a link");
         fs::write(path(b"two"), "x").unwrap();
         changed("what it leads to");

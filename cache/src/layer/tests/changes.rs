@@ -92,9 +92,14 @@ fn step(store: &Store, parents: &[Digest], acts: &[Act]) -> (Option<LayerInfo>, 
         std::fs::create_dir(&bottom).unwrap();
         plan.lowers.push(bottom);
     }
-    let seen = {
+    {
         let _mounted = Mounted::new(store.mode(), &plan, &workspace.merged());
         acts.iter().for_each(|act| perform(&workspace.merged(), act));
+    }
+    // Mounted anew: a link to a symbolic link below has an inode number of its own until then, where the overlay cannot
+    // note where a symbolic link came from (`userxattr`).
+    let seen = {
+        let _mounted = Mounted::new(store.mode(), &plan, &workspace.merged());
         listing(&workspace.merged())
     };
     (store.commit(workspace, parents, false).unwrap(), seen)
