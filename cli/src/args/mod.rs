@@ -59,8 +59,9 @@ pub(crate) struct Lap {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// What to do. The flags of a command are made when it is the one: all of them cost a millisecond.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
     #[command(visible_alias = "b")]

@@ -1,7 +1,7 @@
 //! A target as the command line of `lap build` that builds it alone, so that it means what the flags mean.
 
-use anyhow::{Context as _, bail};
-use clap::{CommandFactory as _, Parser as _};
+use anyhow::bail;
+use clap::Parser as _;
 
 use super::definition::Place;
 use crate::args::{Bake, Build, Command, Lap};
@@ -20,17 +20,8 @@ pub(super) fn parsed(args: &Bake, place: &Place, target: &Target) -> anyhow::Res
 
 /// The flags of a target.
 fn words(args: &Bake, place: &Place, target: &Target) -> anyhow::Result<Vec<String>> {
-    let command = Lap::command();
-    let build = command.find_subcommand("build").context("internal error: no build")?;
-    let known = |name: &str| build.get_arguments().any(|argument| argument.get_long() == Some(name));
     let mut words = vec!["lap".to_owned(), "build".to_owned()];
-    let mut flag = |name: &str, value: &str| {
-        if known(name) {
-            words.push(format!("--{name}={value}"));
-        } else {
-            eprintln!("lap: {name} is not supported yet: {value} has no effect");
-        }
-    };
+    let mut flag = |name: &str, value: &str| words.push(format!("--{name}={value}"));
     let named = target.context.as_deref().unwrap_or(".");
     if named == "-" || target.dockerfile.as_deref() == Some("-") {
         bail!("neither the context nor the Dockerfile of a target can be standard input");
