@@ -20,7 +20,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let name = ["docker-bake.hcl", "docker-bake.json", "compose.yaml", "bake"][usize::from(*form) % 4];
     let source = bake::Source::new(name, &String::from_utf8_lossy(text));
     let environment = |name: &str| (name == "GIVEN").then(|| "value".to_owned());
-    match bake::load(&[source], &environment, BTreeMap::new()) {
+    let outside = bake::Outside { environment: &environment, read: &|_| Ok(None) };
+    match bake::load(&[source], &outside, BTreeMap::new()) {
         Ok(config) => {
             for pattern in ["*", "default"] {
                 if let Ok(names) = config.matching(pattern) {
