@@ -147,27 +147,23 @@ mod tests {
     #[tokio::test]
     async fn sharing_decides_who_has_which_copy() {
         let dir = tempfile::tempdir().unwrap();
-        let first = take(dir.path(), "/root/.cache", CacheSharing::Shared).await;
-        let second = take(dir.path(), "/root/.cache", CacheSharing::Shared).await;
+        let first = take(dir.path(), "pip", CacheSharing::Shared).await;
+        let second = take(dir.path(), "pip", CacheSharing::Shared).await;
         assert!(first.is_new && !second.is_new);
         assert_eq!(first.path, second.path);
         assert_eq!(std::fs::metadata(&first.path).unwrap().permissions().mode() & 0o777, 0o750);
 
-        let own = take(dir.path(), "/root/.cache", CacheSharing::Private).await;
+        let own = take(dir.path(), "pip", CacheSharing::Private).await;
         assert_ne!(own.path, first.path);
         let path = own.path.clone();
         drop(own);
-        assert_eq!(
-            take(dir.path(), "/root/.cache", CacheSharing::Private).await.path,
-            path,
-            "a free copy is used again"
-        );
+        assert_eq!(take(dir.path(), "pip", CacheSharing::Private).await.path, path, "a free copy is used again");
 
-        let waiting = CacheDir::take(dir.path(), "/root/.cache", CacheSharing::Locked, new());
+        let waiting = CacheDir::take(dir.path(), "pip", CacheSharing::Locked, new());
         let waiting = tokio::time::timeout(Duration::from_millis(50), waiting).await;
         assert!(waiting.is_err(), "a locked cache waits for its users");
         drop((first, second));
-        let locked = take(dir.path(), "/root/.cache", CacheSharing::Locked).await;
+        let locked = take(dir.path(), "pip", CacheSharing::Locked).await;
         assert!(!locked.is_new);
     }
 
