@@ -4,6 +4,7 @@
 //! Its layers need not be there: an image that a build only starts from is known by manifest and config alone, and
 //! its layers are fetched when a step needs their files.
 
+pub mod artifact;
 pub mod assemble;
 pub mod attest;
 pub mod blobs;

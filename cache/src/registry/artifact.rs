@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use lap_solver::event::{Action, Events};
-use oci_spec::image::{Descriptor, MediaType};
+use oci_spec::image::Descriptor;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, Response, StatusCode, Url};
-use serde_json::Value;
 
 use super::auth::encode_base64;
 use super::credentials::decode_base64;
@@ -16,8 +15,9 @@ use super::upload::{Offer, Parcel};
 use super::{Client, Progress, RegistryError};
 use crate::content::Ingest;
 use crate::digest::Digest;
+use crate::image::artifact::{ArtifactForm, document_in};
 use crate::image::blobs::Origin;
-use crate::image::manifest::{self, MANIFEST_LIMIT, docker};
+use crate::image::manifest::{self, MANIFEST_LIMIT};
 use crate::image::{ImageError, Reference};
 use crate::store::Store;
 
@@ -41,8 +41,7 @@ pub(crate) struct NewArtifact<'a> {
     pub(crate) config_type: &'a str,
     pub(crate) config: Vec<u8>,
     pub(crate) layers: Vec<Descriptor>,
-    /// Docker's media type for the manifest.
-    pub(crate) docker_types: bool,
+    pub(crate) form: ArtifactForm,
 }
 
 impl Client {
@@ -65,11 +64,7 @@ impl Client {
             _ => return Err(self.transport.refusal(&endpoint, &scope, &call, response).await),
         }
         let bytes = read_limited(response, MANIFEST_LIMIT).await?;
-        let config = serde_json::from_slice::<Value>(&bytes).map(|manifest| manifest["config"].clone());
-        let Ok(config) = config.and_then(serde_json::from_value::<Descriptor>) else { return Ok(Found::Other) };
-        if config.media_type().as_ref() != config_type {
-            return Ok(Found::Other);
-        }
+        let Some(config) = document_in(&bytes, config_type) else { return Ok(Found::Other) };
         let Ok(digest) = manifest::digest_of(&config) else { return Ok(Found::Other) };
         let embedded = config.data().as_deref().and_then(decode_base64);
         if let Some(data) = embedded.filter(|data| Digest::of(data) == digest) {
@@ -97,22 +92,11 @@ impl Client {
         let described = |error| RegistryError::Image(ImageError::from(error));
         let plain = manifest::descriptor(artifact.config_type, digest, size).map_err(described)?;
         self.send_blob(reference, &plain, store).await?;
-        let write = |source| RegistryError::Image(ImageError::Write { what: "manifest", source });
-        let mut config = serde_json::to_value(&plain).map_err(write)?;
-        if artifact.config.len() <= EMBEDDED {
-            config["data"] = Value::String(encode_base64(&artifact.config));
-        }
-        let media_type =
-            if artifact.docker_types { docker::MANIFEST.to_owned() } else { MediaType::ImageManifest.to_string() };
-        // There are registries that refuse a manifest without layers.
-        let layers = if artifact.layers.is_empty() { vec![plain] } else { artifact.layers.clone() };
-        let document = serde_json::json!({
-            "schemaVersion": 2,
-            "mediaType": media_type,
-            "config": config,
-            "layers": serde_json::to_value(layers).map_err(write)?,
-        });
-        let raw = Arc::new(manifest::canonical_json(&document).map_err(write)?);
+        let embedded = (artifact.config.len() <= EMBEDDED).then(|| encode_base64(&artifact.config));
+        let mut document = plain;
+        document.set_data(embedded);
+        let (form, media_type) = (artifact.form, artifact.form.media_type());
+        let raw = Arc::new(form.write(&document, &artifact.layers)?);
         let endpoint = self.transport.upstream(reference.registry()).await?;
         let scope = Scope::push(reference.repository());
         let call = Call::new(Method::PUT, endpoint.url(reference.repository(), &format!("manifests/{tag}"))?)

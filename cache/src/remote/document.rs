@@ -14,6 +14,8 @@ use crate::layer::Span;
 
 /// Version of the format; documents of others are passed over. Part of the names under which documents are kept.
 pub const FORMAT: u32 = 1;
+/// The media type of documents; has the format's version.
+pub(super) const MEDIA_TYPE: &str = "application/vnd.lapstrake.cache.v1+json";
 /// Largest document that is read, in bytes.
 pub const DOCUMENT_LIMIT: u64 = 8 << 20;
 /// Entries of a document that are looked at.

@@ -64,6 +64,9 @@ pub enum RemoteError {
     /// Another cache, from which a layer was to be taken over, does not have it.
     #[error(transparent)]
     Lost(#[from] super::Lost),
+    /// A directory that others are writing to.
+    #[error("another build is writing to it")]
+    Busy,
     /// A thread of ours ended without a result.
     #[error("a transfer was cancelled")]
     Cancelled,

@@ -86,11 +86,13 @@ pub struct Step {
     pub executed: bool,
 }
 
-/// A cache that could not be written.
+/// A cache that could not be written, or not be tidied up.
 #[derive(Debug)]
 pub struct Failed {
     /// Name of the cache.
     pub label: String,
+    /// What it could not be: "export to", "reset".
+    pub act: &'static str,
     /// Why.
     pub error: RemoteError,
     /// Whether that is only told.
@@ -184,14 +186,21 @@ impl Exports {
         while tasks.join_next().await.is_some() {}
         let mut failed = Vec::new();
         for writing in &self.inner.targets {
-            if !writing.off.load(Ordering::Relaxed)
-                && let Err(error) = self.inner.conclude(writing).await
-            {
+            let target = &writing.target;
+            let mut fail = |act, error, ignore| {
+                failed.push(Failed { label: target.backend.label().to_owned(), act, error, ignore });
+            };
+            let kept =
+                if writing.off.load(Ordering::Relaxed) { Ok(Vec::new()) } else { self.inner.conclude(writing).await };
+            let kept = kept.unwrap_or_else(|error| {
                 writing.fail(error);
-            }
-            if let Some(error) = lock(&writing.error).take() {
-                let target = &writing.target;
-                failed.push(Failed { label: target.backend.label().to_owned(), error, ignore: target.ignore_error });
+                Vec::new()
+            });
+            let error = lock(&writing.error).take();
+            if let Some(error) = error {
+                fail("export to", error, target.ignore_error);
+            } else if let Err(error) = target.backend.tidy(&kept).await {
+                fail("reset", error, true);
             }
         }
         failed
@@ -333,19 +342,22 @@ impl Inner {
         Ok(own_blob(&self.store, diff_id, compression)?)
     }
 
-    /// Writes the documents that name all entries of a build.
-    async fn conclude(&self, writing: &Writing) -> Result<(), RemoteError> {
+    /// Writes the documents that name all entries of a build. Returns the names of all that it has written.
+    async fn conclude(&self, writing: &Writing) -> Result<Vec<Name>, RemoteError> {
         let done = lock(&writing.done).clone();
         let target = &writing.target;
         let selections = self.selections();
+        let mut names: Vec<Name> = done.values().map(|entry| Name::Step(entry.key)).collect();
         for part in &target.parts {
             let entries = part.steps.iter().filter_map(|definition| done.get(definition).cloned()).collect();
             let document = Document::new(entries, selections.clone());
             let name = Name::Definition(part.definition);
             within(DOCUMENT, target.backend.put_document(name, &document)).await?;
+            names.push(name);
         }
         let document = Document::new(done.into_values().collect(), selections);
-        within(DOCUMENT, target.backend.put_document(Name::Latest, &document)).await
+        within(DOCUMENT, target.backend.put_document(Name::Latest, &document)).await?;
+        Ok(names)
     }
 }
 

@@ -31,12 +31,13 @@ use oci_spec::image::Descriptor;
 use crate::image::blobs::KnownBlob;
 use crate::store::Store;
 
+use document::MEDIA_TYPE;
 pub use document::{Claim, DOCUMENT_LIMIT, Document, Entry, FORMAT};
 pub use error::RemoteError;
 pub use export::{Exports, Failed, Mode, Packing, Part, Step, Target};
 pub use gha::{GhaCache, Protocol};
 pub use import::{Imports, Lost, Source};
-pub use local::LocalCache;
+pub use local::{LocalCache, Selected};
 pub use registry::{INLINE_FIELD, RegistryCache};
 pub use s3::{S3Cache, S3Options};
 
@@ -70,6 +71,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// Sends a blob that is in the store, unless it is there.
     fn send<'a>(&'a self, blob: &'a Descriptor, store: &'a Store) -> Answer<'a, ()>;
+
+    /// Removes what is of no use after a whole export, where that is wanted; of documents those named `kept` stay.
+    fn tidy<'a>(&'a self, _kept: &'a [Name]) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// What the store is to remember of a blob that was fetched.
     fn origin_of(&self, blob: &Descriptor) -> KnownBlob {

@@ -10,17 +10,16 @@ use lap_solver::event::Events;
 use lap_solver::platform::Platform;
 use oci_spec::image::Descriptor;
 
-use super::{Answer, Backend, DOCUMENT_LIMIT, Document, FORMAT, Name, RemoteError};
+use super::{Answer, Backend, DOCUMENT_LIMIT, Document, FORMAT, MEDIA_TYPE, Name, RemoteError};
 use crate::digest::Digest;
 use crate::image::Reference;
+use crate::image::artifact::ArtifactForm;
 use crate::image::blobs::{KnownBlob, Origin};
 use crate::registry::{Client, Found, NewArtifact};
 use crate::store::Store;
 
 /// The field of an image config that holds the document of an inline cache.
 pub const INLINE_FIELD: &str = "dev.lapstrake.cache.v1";
-/// Of documents as configs of artifacts; has the format's version.
-const MEDIA_TYPE: &str = "application/vnd.lapstrake.cache.v1+json";
 /// A tag has at most 128 characters, of which those that name a document need 68.
 const TAG: usize = 58;
 
@@ -33,24 +32,23 @@ pub struct RegistryCache {
     /// What an inline cache is looked for: images of these platforms.
     platforms: Vec<Platform>,
     store: Store,
-    docker_types: bool,
+    form: ArtifactForm,
     /// Set where the reference turns out to be an image: that has one document only.
     inline: OnceLock<bool>,
 }
 
 impl RegistryCache {
-    /// The cache that `reference` names. With `docker_types` its manifests are Docker's, for registries that know no
-    /// others.
+    /// The cache that `reference` names; what is written to it has that `form`.
     #[must_use]
     pub fn new(
         client: Client,
         reference: Reference,
         platforms: Vec<Platform>,
         store: Store,
-        docker_types: bool,
+        form: ArtifactForm,
     ) -> Self {
         let label = format!("registry cache {}", reference.familiar());
-        Self { label, client, reference, platforms, store, docker_types, inline: OnceLock::new() }
+        Self { label, client, reference, platforms, store, form, inline: OnceLock::new() }
     }
 
     /// The tag of a document.
@@ -125,7 +123,7 @@ impl Backend for RegistryCache {
                 config_type: MEDIA_TYPE,
                 config: document.to_bytes().map_err(RemoteError::Write)?,
                 layers: document.blobs(),
-                docker_types: self.docker_types,
+                form: self.form,
             };
             Ok(self.client.put_artifact(&self.reference, &self.tag(name), &artifact, &self.store).await?)
         })

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use lap_cache::image::Compression;
-use lap_cache::remote::{Mode, Packing};
+use lap_cache::image::artifact::ArtifactForm;
+use lap_cache::remote::{Mode, Packing, Selected};
 
 use super::fields;
 
@@ -14,9 +15,9 @@ pub(crate) enum Place {
     /// In the image itself; only written so, read as a registry's.
     Inline,
     /// A reference in a registry.
-    Registry { reference: String, docker_types: bool },
+    Registry { reference: String, form: ArtifactForm },
     /// A directory.
-    Local { dir: PathBuf, tag: String },
+    Local { dir: PathBuf, selected: Selected, form: ArtifactForm, reset: bool },
     /// The cache of GitHub Actions; what is not given is the environment's.
     Gha { url: Option<String>, url_v2: Option<String>, token: Option<String>, scope: String },
     /// A bucket; what is not given is the environment's.
@@ -91,6 +92,21 @@ impl Options {
         }
     }
 
+    /// Of which exports of a directory.
+    fn tag(&mut self) -> Result<Selected, String> {
+        match self.take("tag").as_deref() {
+            None => Ok(Selected::default()),
+            Some("") => Err("type=local: tag= is empty".to_owned()),
+            Some(tag) => Ok(Selected::Tag(tag.to_owned())),
+        }
+    }
+
+    /// What holds an export together.
+    fn form(&mut self) -> Result<ArtifactForm, String> {
+        let oci_types = self.truth("oci-mediatypes")?.unwrap_or(true);
+        Ok(ArtifactForm::new(oci_types, self.truth("image-manifest")?.unwrap_or(true)))
+    }
+
     fn gha(&mut self) -> Place {
         // How long to wait is our own concern.
         self.take("timeout");
@@ -148,11 +164,16 @@ impl FromStr for CacheFrom {
         let mut options = Options::read(text)?;
         let place = match options.kind.as_str() {
             "registry" => {
-                Place::Registry { reference: options.need("ref", "the name of the cache")?, docker_types: false }
+                let reference = options.need("ref", "the name of the cache")?;
+                Place::Registry { reference, form: ArtifactForm::default() }
             }
             "local" => {
                 let dir = PathBuf::from(options.need("src", "the directory of the cache")?);
-                Place::Local { dir, tag: options.take("tag").unwrap_or_else(|| "latest".to_owned()) }
+                let tag = options.tag()?;
+                let digest = options.take("digest").filter(|digest| !digest.is_empty());
+                let digest = digest.map(|text| text.parse().map_err(|error| format!("digest={text}: {error}")));
+                let selected = digest.transpose()?.map_or(tag, Selected::Digest);
+                Place::Local { dir, selected, form: ArtifactForm::default(), reset: false }
             }
             "gha" => options.gha(),
             "s3" => options.s3()?,
@@ -174,18 +195,13 @@ impl FromStr for CacheTo {
         let place = match options.kind.as_str() {
             "inline" => Place::Inline,
             "registry" => {
-                // One manifest is the only form there is.
-                if options.truth("image-manifest")? == Some(false) {
-                    return Err("image-manifest=false: the cache is always a manifest, never an index".to_owned());
-                }
-                let docker_types = options.truth("oci-mediatypes")? == Some(false);
-                Place::Registry { reference: options.need("ref", "the name of the cache")?, docker_types }
+                let form = options.form()?;
+                Place::Registry { reference: options.need("ref", "the name of the cache")?, form }
             }
             "local" => {
                 let dir = PathBuf::from(options.need("dest", "the directory of the cache")?);
-                options.truth("image-manifest")?;
-                options.truth("oci-mediatypes")?;
-                Place::Local { dir, tag: options.take("tag").unwrap_or_else(|| "latest".to_owned()) }
+                let reset = options.truth("reset")?.unwrap_or(false);
+                Place::Local { dir, selected: options.tag()?, form: options.form()?, reset }
             }
             "gha" => options.gha(),
             "s3" => options.s3()?,
@@ -219,11 +235,13 @@ impl FromStr for CacheTo {
 
 #[cfg(test)]
 mod tests {
+    use lap_cache::digest::Digest;
+
     use super::*;
 
     #[test]
     fn a_reference_alone_is_a_registrys() {
-        let reference = |reference: &str| Place::Registry { reference: reference.into(), docker_types: false };
+        let reference = |reference: &str| Place::Registry { reference: reference.into(), form: ArtifactForm::Manifest };
         assert_eq!("user/app:cache".parse(), Ok(CacheFrom(reference("user/app:cache"))));
         assert_eq!("type=registry,ref=user/app".parse(), Ok(CacheFrom(reference("user/app"))));
         assert_eq!("user/app".parse::<CacheTo>().unwrap().place, reference("user/app"));
@@ -235,11 +253,19 @@ mod tests {
             "type=registry,ref=a/b,mode=max,image-manifest=true,oci-mediatypes=false,compression=zstd,compression-level=9,force-compression=true,ignore-error=false"
                 .parse()
                 .unwrap();
-        assert_eq!(to.place, Place::Registry { reference: "a/b".into(), docker_types: true });
+        assert_eq!(to.place, Place::Registry { reference: "a/b".into(), form: ArtifactForm::DockerManifest });
+        let index: CacheTo = "type=registry,ref=a/b,image-manifest=false".parse().unwrap();
+        assert_eq!(index.place, Place::Registry { reference: "a/b".into(), form: ArtifactForm::Index });
         assert_eq!((to.mode, to.packing.compression, to.packing.force), (Mode::Max, Compression::Zstd(9), true));
         assert!(!to.ignore_error);
         let local: CacheTo = "type=local,dest=x".parse().unwrap();
-        assert_eq!(local.place, Place::Local { dir: "x".into(), tag: "latest".into() });
+        let at = |selected, form, reset| Place::Local { dir: "x".into(), selected, form, reset };
+        assert_eq!(local.place, at(Selected::Tag("latest".into()), ArtifactForm::Manifest, false));
+        let whole: CacheTo = "type=local,dest=x,tag=t,image-manifest=false,reset=true".parse().unwrap();
+        assert_eq!(whole.place, at(Selected::Tag("t".into()), ArtifactForm::Index, true));
+        let digest = Digest::of(b"x");
+        let old: CacheFrom = format!("type=local,src=x,tag=t,digest={digest}").parse().unwrap();
+        assert_eq!(old.0, at(Selected::Digest(digest), ArtifactForm::Manifest, false));
         assert!(local.mode == Mode::Min && local.ignore_error);
         let s3: CacheFrom = "type=s3,bucket=b,region=r,name=a;b,use_path_style=true".parse().unwrap();
         let Place::S3(bucket) = s3.0 else { panic!("no bucket") };
@@ -252,12 +278,16 @@ mod tests {
             "type=inline,mode=max",
             "type=local,dest=x,mode=all",
             "type=local,dest=x,what=1",
+            "type=local,dest=x,tag=",
+            "type=local,dest=x,reset=often",
+            "type=local,dest=x,digest=sha256:00",
             "type=azblob,name=x",
             "type=zip",
             "mode=max,ref=x",
         ] {
             assert!(bad.parse::<CacheTo>().is_err(), "{bad}");
         }
+        assert!("type=local,src=x,digest=sha256:00".parse::<CacheFrom>().is_err());
         assert!("type=inline".parse::<CacheFrom>().is_err() && "type=local,dest=x".parse::<CacheFrom>().is_err());
     }
 }

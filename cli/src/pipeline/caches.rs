@@ -111,10 +111,10 @@ impl Caches {
         let mut first = Ok(());
         for failed in exports.finish().await {
             if failed.ignore || first.is_err() {
-                let message = format!("cannot export to {}: {}", failed.label, failed.error.chain());
+                let message = format!("cannot {} {}: {}", failed.act, failed.label, failed.error.chain());
                 self.events.send(Event::Warning { vertex: None, message });
             } else {
-                first = Err(failed.error).with_context(|| format!("cannot export to {}", failed.label));
+                first = Err(failed.error).with_context(|| format!("cannot {} {}", failed.act, failed.label));
             }
         }
         first
@@ -203,13 +203,15 @@ impl Opener<'_> {
     fn open(&mut self, place: &Place, request: &Request) -> anyhow::Result<Option<Arc<dyn Backend>>> {
         Ok(Some(match place {
             Place::Inline => return Ok(None),
-            Place::Registry { reference, docker_types } => {
+            Place::Registry { reference, form } => {
                 let reference = crate::image::reference(reference).context("the name of a build cache")?;
                 let client = self.client()?;
                 let (platforms, store) = (request.platforms.clone(), self.store.clone());
-                Arc::new(RegistryCache::new(client, reference, platforms, store, *docker_types))
+                Arc::new(RegistryCache::new(client, reference, platforms, store, *form))
             }
-            Place::Local { dir, tag } => Arc::new(LocalCache::new(dir, tag)),
+            Place::Local { dir, selected, form, reset } => {
+                Arc::new(LocalCache::new(dir, selected.clone()).written_as(*form, *reset))
+            }
             Place::Gha { url, url_v2, token, scope } => {
                 let second = |name: &str| variable(name).is_some_and(|value| value == "true" || value == "1");
                 let results = || variable("ACTIONS_RESULTS_URL").filter(|_| second("ACTIONS_CACHE_SERVICE_V2"));

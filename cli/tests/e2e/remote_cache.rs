@@ -78,6 +78,86 @@ fn a_directory_carries_results_from_one_machine_to_another() {
 }
 
 #[test]
+fn a_directory_keeps_old_exports_until_it_is_reset() {
+    needs!(root);
+    let shared = tempfile::tempdir().unwrap();
+    let place = shared.path().display();
+    let (to, from) = (format!("type=local,dest={place},mode=max"), format!("type=local,src={place}"));
+    let digest_of = |tag: &str| {
+        let index = std::fs::read(shared.path().join("index.json")).unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+        let mut entries = index["manifests"].as_array().unwrap().iter();
+        let name = "org.opencontainers.image.ref.name";
+        entries.find(|entry| entry["annotations"][name] == tag).unwrap()["digest"].as_str().unwrap().to_owned()
+    };
+    let file = |n: usize| format!("FROM busybox\nRUN echo {n} > /n; head -c 9 /dev/urandom > /random\n");
+    let one = machine();
+    build(&one, &file(1), &["--cache-to", &to]);
+    let random = one.sh("app", "cat /random");
+    let old = digest_of("latest");
+    build(&one, &file(3), &["--cache-to", &format!("{to},tag=other/one,image-manifest=false")]);
+    build(&one, &file(2), &["--cache-to", &to]);
+    assert_ne!(digest_of("latest"), old);
+
+    // The one directory is a layout that others can read.
+    assert_eq!(std::fs::read(shared.path().join("oci-layout")).unwrap(), br#"{"imageLayoutVersion":"1.0.0"}"#);
+    let blob = |digest: &str| shared.path().join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap());
+    let index: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(blob(&digest_of("other/one"))).unwrap()).unwrap();
+    assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 2, "a layer and the document: {index}");
+
+    // A digest reads that export and no other.
+    let by_digest = format!("{from},digest={old}");
+    let two = machine();
+    let (said, _) = build(&two, &file(1), &["--cache-from", &by_digest]);
+    assert_eq!(ran(&said), [""; 0], "{}", said.err);
+    assert_eq!(two.sh("app", "cat /random"), random);
+    let (said, _) = build(&two, &file(2), &["--cache-from", &by_digest]);
+    assert_eq!(ran(&said).len(), 1, "{}", said.err);
+
+    // Nobody resets under another one's hands.
+    let lock = std::fs::File::options().write(true).open(shared.path().join("lapstrake-cache-1/lock")).unwrap();
+    lock.lock_shared().unwrap();
+    let reset = format!("{to},reset=true");
+    let (said, _) = build(&one, &file(2), &["--cache-to", &reset]);
+    assert!(said.err.contains("cannot reset local cache") && said.err.contains("another build is"), "{}", said.err);
+    assert!(blob(&old).exists());
+    drop(lock);
+
+    // What the newest exports of the tags name stays, and nothing else.
+    std::fs::write(shared.path().join("blobs/sha256/notes"), "mine").unwrap();
+    let (said, _) = build(&one, &file(2), &["--cache-to", &reset]);
+    assert!(!said.err.contains("WARN"), "{}", said.err);
+    assert!(!blob(&old).exists());
+    let left: Vec<_> = std::fs::read_dir(shared.path().join("blobs/sha256")).unwrap().map(|e| e.unwrap()).collect();
+    assert_eq!(left.len(), 2 * 3 + 1, "a manifest, a document and a layer each: {left:?}");
+    for (n, tag, steps) in [(2, "latest", 0), (3, "other/one", 0), (1, "latest", 1)] {
+        let (said, _) = build(&machine(), &file(n), &["--cache-from", &format!("{from},tag={tag}")]);
+        assert_eq!(ran(&said).len(), steps, "{n}: {}", said.err);
+    }
+    let (said, _) = build(&machine(), &file(1), &["--cache-from", &by_digest]);
+    assert!(said.err.contains("is not used any more") && ran(&said).len() == 1, "{}", said.err);
+}
+
+#[test]
+fn a_registry_keeps_a_cache_as_an_index_too() {
+    needs!(root);
+    needs!("docker-registry");
+    let registry = Registry::start();
+    for (number, types) in ["image-manifest=false", "image-manifest=false,oci-mediatypes=false"].iter().enumerate() {
+        let name = format!("{}/cache:{number}", registry.address);
+        travels(&["--cache-to", &format!("type=registry,ref={name},{types}")], &["--cache-from", &name]);
+        let raw = std::process::Command::new("skopeo")
+            .args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")])
+            .output();
+        let Ok(raw) = raw else { continue };
+        let index: serde_json::Value = serde_json::from_slice(&raw.stdout).unwrap();
+        assert!(index["manifests"].as_array().is_some_and(|list| list.len() > 3), "{index}");
+    }
+}
+
+#[test]
 fn only_what_changed_runs_and_only_the_blobs_it_needs_are_fetched() {
     needs!(root);
     needs!("docker-registry");
@@ -364,6 +444,9 @@ fn what_a_cache_has_lost_or_falsified_is_made_again() {
     // Other bytes of the same length.
     for blob in blobs() {
         let mut bytes = std::fs::read(&blob).unwrap();
+        if bytes[0] == b'{' {
+            continue; // A manifest, or a document.
+        }
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         std::fs::write(&blob, bytes).unwrap();
