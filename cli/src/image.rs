@@ -68,10 +68,28 @@ pub(crate) fn image_of(store: &Store, entry: &Entry) -> anyhow::Result<Image> {
 /// # Errors
 /// Also where there is none.
 pub(crate) fn need(store: &Store, text: &str) -> anyhow::Result<Found> {
-    if let Some(found) = find(store, text)? {
-        return Ok(found);
+    find(store, text)?.with_context(|| no_such_image(text))
+}
+
+/// What Docker says of an image that is not there; scripts look for it.
+pub(crate) fn no_such_image(text: &str) -> String {
+    let familiar = text.parse::<Reference>().map(|name| name.familiar());
+    format!("No such image: {}", familiar.as_deref().unwrap_or(text))
+}
+
+/// Of what was found, the image for another platform than this machine's, where that is asked for.
+///
+/// # Errors
+/// Where the platform is none, or there is no image for it.
+pub(crate) fn for_platform(store: &Store, mut found: Found, platform: Option<&str>) -> anyhow::Result<Found> {
+    let Some(text) = platform else { return Ok(found) };
+    let platform = Platform::parse(text, &Platform::host())?;
+    found.image = store.image_for(&found.entry.digest, &platform)?;
+    // A single image is given whatever it is for.
+    if !found.image.suits(&platform) {
+        bail!("the image is for {}, not for {platform}", found.image.platform());
     }
-    bail!("no such image: {text}")
+    Ok(found)
 }
 
 /// A reference as the user typed it, or an error that says what is wrong with it.

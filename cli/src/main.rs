@@ -19,6 +19,7 @@ mod args;
 mod bake;
 mod command;
 mod complete;
+mod docker_config;
 mod exit;
 mod image;
 mod pipeline;

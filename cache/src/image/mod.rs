@@ -206,6 +206,12 @@ impl Image {
         platform::normalise(&self.config.os, &self.config.architecture, self.config.variant.as_deref())
     }
 
+    /// Whether a machine of this platform runs it. One that does not say what it is for suits any.
+    #[must_use]
+    pub fn suits(&self, wanted: &Platform) -> bool {
+        self.config.architecture.is_empty() || platform::acceptable(wanted).contains(&self.platform())
+    }
+
     /// Bytes of manifest, config and layers as they travel.
     #[must_use]
     pub fn transfer_size(&self) -> u64 {

@@ -38,7 +38,7 @@ pub fn normalise(os: &str, architecture: &str, variant: Option<&str>) -> Platfor
 }
 
 /// The platforms whose programs run on `wanted`, best first.
-fn acceptable(wanted: &Platform) -> Vec<Platform> {
+pub(super) fn acceptable(wanted: &Platform) -> Vec<Platform> {
     let of = |architecture: &str, variant: Option<String>| Platform {
         os: wanted.os.clone(),
         architecture: architecture.to_owned(),

@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Called, KeyValue};
 use crate::ui::Mode;
 
-/// Flags of `lap bake`.
+// Flags of `lap bake`.
 #[derive(Debug, Args)]
 pub(crate) struct Bake {
     /// Targets and groups to build; patterns are fine [default: default]. A URL before them is where the files are

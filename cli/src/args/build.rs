@@ -16,7 +16,7 @@ Examples:
   lap build -o type=oci,dest=app.tar .                 an OCI archive
   lap build -o out --target files .                    just the files, into the directory out";
 
-/// Flags of `lap build`.
+// Flags of `lap build`.
 #[derive(Debug, Args)]
 #[command(after_help = BUILD_EXAMPLES)]
 pub(crate) struct Build {
@@ -234,7 +234,7 @@ fn forms() -> PossibleValuesParser {
     PossibleValuesParser::new(["json", "dot", "svg"].map(PossibleValue::new).into_iter().chain(old))
 }
 
-/// Flags of `lap check`.
+// Flags of `lap check`.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// How findings are told

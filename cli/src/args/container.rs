@@ -13,7 +13,7 @@ Examples:
   lap run --rm -v $PWD:/src:ro -w /src gcc make        a tool on the files of this directory
   lap run --rm --memory 256m --network none app        within limits";
 
-/// `lap container`: the commands about containers under Docker's other names.
+// `lap container`: the commands about containers under Docker's other names.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
     /// List containers
@@ -38,7 +38,7 @@ pub(crate) enum ContainerCommand {
     Prune(super::PruneContainers),
 }
 
-/// Flags of `lap run`.
+// Flags of `lap run`.
 #[derive(Debug, Args)]
 #[command(after_help = RUN_EXAMPLES)]
 pub(crate) struct Run {
@@ -166,7 +166,7 @@ pub(crate) struct Run {
     pub(crate) command: Vec<String>,
 }
 
-/// Flags of `lap exec`.
+// Flags of `lap exec`.
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
     /// Keep standard input open
@@ -201,7 +201,7 @@ pub(crate) struct Exec {
     pub(crate) command: Vec<String>,
 }
 
-/// Flags of `lap ps`.
+// Flags of `lap ps`.
 #[derive(Debug, Args)]
 pub(crate) struct Ps {
     /// Those that ended too
@@ -228,16 +228,17 @@ pub(crate) struct Ps {
     #[arg(short, long)]
     pub(crate) size: bool,
 
-    /// Only some: id, name, label, ancestor, status, exited, before or since
+    /// Only some: id, name, label, ancestor, status, exited, before,
+    /// since, volume, network, publish, expose or health
     #[arg(short, long = "filter", value_name = "NAME=VALUE")]
     pub(crate) filters: Vec<KeyValue>,
 
     /// Show with a Go template; `json` is an object a line, `table TEMPLATE` has headings
-    #[arg(long, value_name = "TEMPLATE", default_value = "")]
+    #[arg(long, value_name = "TEMPLATE", default_value = "", hide_default_value = true)]
     pub(crate) format: String,
 }
 
-/// Flags of `lap stop`.
+// Flags of `lap stop`.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
     /// Seconds to wait before killing [default: the container's, or else 10]
@@ -249,7 +250,7 @@ pub(crate) struct Stop {
     pub(crate) containers: Vec<String>,
 }
 
-/// Flags of `lap kill`.
+// Flags of `lap kill`.
 #[derive(Debug, Args)]
 pub(crate) struct Kill {
     /// The signal, by name or number
@@ -261,7 +262,7 @@ pub(crate) struct Kill {
     pub(crate) containers: Vec<String>,
 }
 
-/// Flags of `lap rm`.
+// Flags of `lap rm`.
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
     /// Kill it first where it runs
@@ -273,7 +274,7 @@ pub(crate) struct Remove {
     pub(crate) containers: Vec<String>,
 }
 
-/// Flags of `lap logs`.
+// Flags of `lap logs`.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// Stay and show what comes

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-/// What is accepted and does nothing.
+// What is accepted and does nothing.
 #[derive(Debug, Args)]
 pub(crate) struct Ignored {
     /// There is one builder

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::KeyValue;
 use crate::ui::Mode;
 
-/// `lap image`: the commands about images under Docker's other names.
+// `lap image`: the commands about images under Docker's other names.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// List images
@@ -38,7 +38,7 @@ pub(crate) enum ImageCommand {
     Prune(super::PruneImages),
 }
 
-/// Flags of `lap images`.
+// Flags of `lap images`.
 #[derive(Debug, Args)]
 pub(crate) struct Images {
     /// IDs only
@@ -54,7 +54,7 @@ pub(crate) struct Images {
     pub(crate) digests: bool,
 
     /// All images; none are hidden
-    #[arg(short, long, hide = true)]
+    #[arg(short, long)]
     pub(crate) all: bool,
 
     /// Only some: dangling=true, reference=PATTERN, label=NAME[=VALUE], before=IMAGE, since=IMAGE, until=TIME
@@ -62,26 +62,30 @@ pub(crate) struct Images {
     pub(crate) filters: Vec<KeyValue>,
 
     /// Show with a Go template; `json` is an object a line, `table TEMPLATE` has headings
-    #[arg(long, value_name = "TEMPLATE", default_value = "")]
+    #[arg(long, value_name = "TEMPLATE", default_value = "", hide_default_value = true)]
     pub(crate) format: String,
 
     /// Only images of this name, which may have `*` in it
     pub(crate) name: Option<String>,
 }
 
-/// Flags of `lap rmi`.
+// Flags of `lap rmi`.
 #[derive(Debug, Args)]
 pub(crate) struct RemoveImages {
-    /// No error where there is no such image
+    /// Also where containers use it, or it has several names; no error where there is none
     #[arg(short, long)]
     pub(crate) force: bool,
+
+    /// Keep the layers that nothing needs any more
+    #[arg(long)]
+    pub(crate) no_prune: bool,
 
     /// Names or IDs
     #[arg(required = true)]
     pub(crate) images: Vec<String>,
 }
 
-/// Flags of `lap inspect`.
+// Flags of `lap inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// Only one kind of thing
@@ -92,23 +96,27 @@ pub(crate) struct Inspect {
     pub(crate) these: InspectThese,
 }
 
-/// Flags of `inspect` for one kind of thing.
+// Flags of `inspect` for one kind of thing.
 #[derive(Debug, Args)]
 pub(crate) struct InspectThese {
     /// Show with a Go template; `json` is everything on one line
-    #[arg(short, long, value_name = "TEMPLATE", default_value = "")]
+    #[arg(short, long, value_name = "TEMPLATE", default_value = "", hide_default_value = true)]
     pub(crate) format: String,
 
     /// Sizes of containers, too
     #[arg(short, long)]
     pub(crate) size: bool,
 
+    /// Of an image for several platforms, the one for this [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+
     /// Names or IDs
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
 }
 
-/// Flags of `lap history`.
+// Flags of `lap history`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct History {
@@ -128,15 +136,19 @@ pub(crate) struct History {
     pub(crate) human: bool,
 
     /// Show with a Go template; `json` is an object a line, `table TEMPLATE` has headings
-    #[arg(long, value_name = "TEMPLATE", default_value = "")]
+    #[arg(long, value_name = "TEMPLATE", default_value = "", hide_default_value = true)]
     pub(crate) format: String,
+
+    /// Of an image for several platforms, the one for this [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
 
     /// The image
     #[arg(required = true)]
     pub(crate) image: Option<String>,
 }
 
-/// Flags of `lap tag`.
+// Flags of `lap tag`.
 #[derive(Debug, Args)]
 pub(crate) struct Tag {
     /// The image
@@ -145,7 +157,7 @@ pub(crate) struct Tag {
     pub(crate) target: String,
 }
 
-/// Flags of `lap pull`.
+// Flags of `lap pull`.
 #[derive(Debug, Args)]
 pub(crate) struct Pull {
     /// Platform to choose [default: this machine's]
@@ -168,7 +180,7 @@ pub(crate) struct Pull {
     pub(crate) image: String,
 }
 
-/// Flags of `lap push`.
+// Flags of `lap push`.
 #[derive(Debug, Args)]
 pub(crate) struct Push {
     /// Print the digest only
@@ -183,31 +195,39 @@ pub(crate) struct Push {
     pub(crate) image: String,
 }
 
-/// Flags of `lap save`.
+// Flags of `lap save`.
 #[derive(Debug, Args)]
 pub(crate) struct Save {
     /// File to write [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
+    /// Of images for several platforms, only these [default: all]
+    #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
+
     /// The images
     #[arg(required = true)]
     pub(crate) images: Vec<String>,
 }
 
-/// Flags of `lap load`.
+// Flags of `lap load`.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
     /// File to read [default: standard input]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
 
-    /// Print nothing
+    /// Show no progress
     #[arg(short, long)]
     pub(crate) quiet: bool,
+
+    /// Of images for several platforms, only the one for this [default: all that are whole]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
 }
 
-/// Flags of `lap import`.
+// Flags of `lap import`.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// A Dockerfile instruction for the config, such as CMD, ENV, ENTRYPOINT or WORKDIR
@@ -222,7 +242,7 @@ pub(crate) struct Import {
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
 
-    /// The tar of a root file system; `-` reads standard input
+    /// The tar of a root file system, or its URL; `-` reads standard input
     pub(crate) file: PathBuf,
 
     /// Name for the image

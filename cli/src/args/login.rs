@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Flags of `lap login`.
+// Flags of `lap login`.
 #[derive(Debug, Args)]
 pub(crate) struct Login {
     /// User name
@@ -31,7 +31,7 @@ pub(crate) struct Login {
     pub(crate) tls_verify: bool,
 }
 
-/// Flags of `lap logout`.
+// Flags of `lap logout`.
 #[derive(Debug, Args)]
 pub(crate) struct Logout {
     /// Out of all registries
@@ -42,7 +42,7 @@ pub(crate) struct Logout {
     pub(crate) place: LoginPlace,
 }
 
-/// Which login.
+// Which login.
 #[derive(Debug, Args)]
 pub(crate) struct LoginPlace {
     /// File with logins in podman's form [env: REGISTRY_AUTH_FILE] [default: Docker's config.json]

@@ -1,4 +1,5 @@
-//! Words in: what was typed, one file a group of commands. The doc comments are the help texts.
+//! Words in: what was typed, one file a group of commands. The doc comments are the help texts; what is said over a
+//! struct of flags is a plain comment, because it would take the place of what its command does.
 
 mod annotation;
 mod attest;
@@ -32,7 +33,8 @@ pub(crate) use image::{
 pub(crate) use login::{Login, LoginPlace, Logout};
 pub(crate) use output::{Output, OutputKind};
 pub(crate) use prune::{
-    Builder, DiskUsage, Form, PruneCache, PruneContainers, PruneImages, PruneSystem, System, SystemUsage, duration,
+    Builder, DiskUsage, Form, Info, PruneCache, PruneContainers, PruneImages, PruneSystem, System, SystemUsage,
+    duration,
 };
 pub(crate) use record::{Builds, HistoryCommand, ListBuilds, OneBuild, OpenBuild, RemoveBuilds, Replay, Why};
 pub(crate) use resource::{OldLimits, Resource};
@@ -59,7 +61,7 @@ pub(crate) struct Lap {
     pub(crate) command: Command,
 }
 
-/// What to do. The flags of a command are made when it is the one: all of them cost a millisecond.
+// What to do. The flags of a command are made when it is the one: all of them cost a millisecond.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
@@ -143,10 +145,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ContainerCommand,
     },
+    /// Show what there is and how it is set up
+    Info(Info),
     /// Show the version
     Version {
         /// Show with a Go template; `json` is an object
-        #[arg(short, long, value_name = "TEMPLATE", default_value = "")]
+        #[arg(short, long, value_name = "TEMPLATE", default_value = "", hide_default_value = true)]
         format: String,
     },
 }
@@ -193,5 +197,26 @@ impl Command {
     /// Whether files of images come into the store, with their owners.
     pub(crate) const fn unpacks(&self) -> bool {
         matches!(self, Self::Build(_) | Self::Pull(_) | Self::Load(_) | Self::Import(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Every command says what it does, and not how its flags are called in here.
+    #[test]
+    fn help_tells_what_commands_do() {
+        fn check(command: &clap::Command) {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            assert!(!about.is_empty() && !about.contains("Flags of") && !about.contains("`lap"), "{name}: {about:?}");
+            command.get_subcommands().filter(|command| command.get_name() != "help").for_each(check);
+        }
+        let mut whole = Lap::command();
+        whole.build();
+        check(&whole);
     }
 }

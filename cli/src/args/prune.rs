@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{ByteSize, KeyValue};
 
-/// `lap builder`.
+// `lap builder`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Builder {
     /// Remove build cache
@@ -15,16 +15,26 @@ pub(crate) enum Builder {
     Du(DiskUsage),
 }
 
-/// `lap system`.
+// `lap system`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum System {
     /// Show what takes space
     Df(SystemUsage),
     /// Remove what is not used
     Prune(PruneSystem),
+    /// Show what there is and how it is set up
+    Info(Info),
 }
 
-/// Flags of `lap prune` and `lap builder prune`.
+// Flags of `lap info`.
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    /// Show with a Go template; `json` is an object
+    #[arg(short, long, value_name = "TEMPLATE", default_value = "", hide_default_value = true)]
+    pub(crate) format: String,
+}
+
+// Flags of `lap prune` and `lap builder prune`.
 #[derive(Debug, Args)]
 pub(crate) struct PruneCache {
     /// Remove indexes too, and forget the steps of images that stay
@@ -56,7 +66,7 @@ pub(crate) struct PruneCache {
     pub(crate) verbose: bool,
 }
 
-/// Flags of `lap du` and `lap builder du`.
+// Flags of `lap du` and `lap builder du`.
 #[derive(Debug, Args)]
 pub(crate) struct DiskUsage {
     /// Only what fits: until=24h, id=..., parents=..., description=..., type=..., inuse, mutable, immutable, shared, private
@@ -72,7 +82,7 @@ pub(crate) struct DiskUsage {
     pub(crate) format: Option<Form>,
 }
 
-/// Flags of `lap system df`.
+// Flags of `lap system df`.
 #[derive(Debug, Args)]
 pub(crate) struct SystemUsage {
     /// Tell about each thing
@@ -84,7 +94,7 @@ pub(crate) struct SystemUsage {
     pub(crate) format: Option<Form>,
 }
 
-/// Flags of `lap system prune`.
+// Flags of `lap system prune`.
 #[derive(Debug, Args)]
 pub(crate) struct PruneSystem {
     /// All images that no container uses, and all build cache
@@ -100,7 +110,7 @@ pub(crate) struct PruneSystem {
     pub(crate) filters: Vec<String>,
 }
 
-/// Flags of `lap image prune`.
+// Flags of `lap image prune`.
 #[derive(Debug, Args)]
 pub(crate) struct PruneImages {
     /// All images that no container uses
@@ -116,7 +126,7 @@ pub(crate) struct PruneImages {
     pub(crate) filters: Vec<String>,
 }
 
-/// Flags of `lap container prune`.
+// Flags of `lap container prune`.
 #[derive(Debug, Args)]
 pub(crate) struct PruneContainers {
     /// Do not ask

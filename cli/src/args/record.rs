@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::Form;
 
-/// Flags of `lap why`.
+// Flags of `lap why`.
 #[derive(Debug, Args)]
 pub(crate) struct Why {
     /// The last build; the default
@@ -23,7 +23,7 @@ pub(crate) struct Why {
     pub(crate) step: Option<String>,
 }
 
-/// What comes after `lap history`.
+// What comes after `lap history`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum HistoryCommand {
     /// Records of builds
@@ -33,7 +33,7 @@ pub(crate) enum HistoryCommand {
     },
 }
 
-/// `lap history build`.
+// `lap history build`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Builds {
     /// List builds
@@ -53,7 +53,7 @@ pub(crate) enum Builds {
     Rm(RemoveBuilds),
 }
 
-/// Flags of `lap history build ls`.
+// Flags of `lap history build ls`.
 #[derive(Debug, Args)]
 pub(crate) struct ListBuilds {
     /// IDs only
@@ -65,11 +65,11 @@ pub(crate) struct ListBuilds {
     pub(crate) no_trunc: bool,
 
     /// Show with a Go template; `json` is an object a line, `table TEMPLATE` has headings
-    #[arg(long, value_name = "TEMPLATE", default_value = "")]
+    #[arg(long, value_name = "TEMPLATE", default_value = "", hide_default_value = true)]
     pub(crate) format: String,
 }
 
-/// A build.
+// A build.
 #[derive(Debug, Args)]
 pub(crate) struct OneBuild {
     /// `table`, or `json`
@@ -80,7 +80,7 @@ pub(crate) struct OneBuild {
     pub(crate) build: Option<String>,
 }
 
-/// Flags of `lap history build replay`.
+// Flags of `lap history build replay`.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// How it is shown [default: auto]
@@ -95,7 +95,7 @@ pub(crate) struct Replay {
     pub(crate) build: Option<String>,
 }
 
-/// Flags of `lap history build open`.
+// Flags of `lap history build open`.
 #[derive(Debug, Args)]
 pub(crate) struct OpenBuild {
     /// The file to write; `-` is standard output [default: lap-build-ID.html in the directory for temporary files]
@@ -106,7 +106,7 @@ pub(crate) struct OpenBuild {
     pub(crate) build: Option<String>,
 }
 
-/// Flags of `lap history build rm`.
+// Flags of `lap history build rm`.
 #[derive(Debug, Args)]
 pub(crate) struct RemoveBuilds {
     /// All of them

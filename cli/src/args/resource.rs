@@ -62,7 +62,7 @@ fn numbers(key: &str, text: &str) -> Result<String, String> {
     }
 }
 
-/// Flags of `docker build` that `--resource` has taken over.
+// Flags of `docker build` that `--resource` has taken over.
 #[derive(Debug, Args)]
 pub(crate) struct OldLimits {
     /// Memory and swap together; -1 is unlimited

@@ -6,7 +6,7 @@ use crate::args::{History, HistoryCommand};
 use crate::command::App;
 use crate::command::images::created_since;
 use crate::command::inspect::show;
-use crate::image::{need, short};
+use crate::image::{for_platform, need, short};
 use crate::template::{Listing, Row};
 use crate::ui::table::{bytes, rfc3339, seconds_of_rfc3339};
 
@@ -33,7 +33,7 @@ pub(super) fn run(app: &App, args: &History) -> anyhow::Result<i32> {
     let store = app.store()?;
     let format = if args.quiet { "{{.ID}}" } else { args.format.as_str() };
     let list = Listing::new(format, TABLE).context("template parsing error")?;
-    let image = need(store, name)?.image;
+    let image = for_platform(store, need(store, name)?, args.platform.as_deref())?.image;
     let mut layers = image.layers.iter();
     let mut rows = Vec::new();
     let last = image.config.history.len().saturating_sub(1);

@@ -10,6 +10,7 @@ use lap_cache::store::Store;
 use crate::args::Images;
 use crate::command::inspect::{layer_bytes, show};
 use crate::command::{App, image_filter};
+use crate::docker_config::DockerConfig;
 use crate::image::{image_of, short};
 use crate::template::{Listing, Row};
 use crate::ui::table::{bytes, human_duration, rfc3339, seconds_of_rfc3339};
@@ -35,8 +36,12 @@ pub(super) fn run(app: &App, args: &Images) -> anyhow::Result<i32> {
     let store = app.store()?;
     let filter = image_filter::Filter::new(store, &args.filters, args.name.as_deref())?;
     let default = if args.digests { TABLE_WITH_DIGESTS } else { TABLE };
-    let format = if args.quiet { "{{.ID}}" } else { args.format.as_str() };
-    let list = Listing::new(format, default).context("template parsing error")?;
+    let format = match args.format.as_str() {
+        _ if args.quiet => "{{.ID}}".to_owned(),
+        "" => DockerConfig::read(&app.settings).images_format,
+        given => given.to_owned(),
+    };
+    let list = Listing::new(&format, default).context("template parsing error")?;
     let mut rows = Vec::new();
     // Newest first, as Docker lists them.
     for entry in store.names()?.iter().rev() {

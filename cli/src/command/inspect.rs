@@ -10,9 +10,10 @@ use serde_json::{Value as Json, json};
 use crate::args::Inspect;
 use crate::command::{App, containers};
 use crate::exit::FAILED;
-use crate::image::{Found, find};
+use crate::image::{Found, find, for_platform, no_such_image};
 use crate::shape;
 use crate::template::{MissingKey, Template, Value};
+use crate::ui::table::rfc3339;
 use crate::ui::{tame_json, visible};
 
 pub(super) fn run(app: &App, args: &Inspect) -> anyhow::Result<i32> {
@@ -30,13 +31,19 @@ pub(super) fn run(app: &App, args: &Inspect) -> anyhow::Result<i32> {
         let value = match container {
             Some(container) => Some(self::container(store, &containers, &container, args.these.size)?),
             None if kind == Some("container") => None,
-            None => find(store, name)?.map(|found| image(store, &found)).transpose()?,
+            None => match find(store, name)? {
+                Some(found) => Some(image(store, &for_platform(store, found, args.these.platform.as_deref())?)?),
+                None => None,
+            },
         };
         match (value, &format) {
             (Some(value), None) => all.push(value),
             (Some(value), Some(template)) => out!("{}\n", show(execute(template, &value)?))?,
             (None, _) => {
-                eprintln!("lap: no such {}: {name}", kind.unwrap_or("container or image"));
+                match kind {
+                    Some("image") => eprintln!("lap: {}", no_such_image(name)),
+                    kind => eprintln!("lap: No such {}: {name}", kind.unwrap_or("object")),
+                }
                 code = FAILED;
             }
         }
@@ -114,12 +121,23 @@ pub(super) fn bytes_below(dir: &Path) -> u64 {
     size
 }
 
+/// When an image got the newest of its names, in seconds since 1970; Go's zero time where it has none.
+fn last_tag_time(tagged: Option<u64>) -> String {
+    match tagged {
+        Some(seconds) if seconds > 0 => rfc3339(std::time::Duration::from_secs(seconds)),
+        _ => "0001-01-01T00:00:00Z".to_owned(),
+    }
+}
+
 /// An image in Docker's shape.
 fn image(store: &Store, found: &Found) -> anyhow::Result<Value> {
     let Found { image, entry: target, .. } = found;
     let (mut tags, mut digests) = (Vec::new(), Vec::new());
+    let mut tagged = None;
     for entry in store.names()?.into_iter().filter(|entry| entry.digest == target.digest) {
+        let set_at = entry.set_at();
         if let Some(name) = entry.name {
+            tagged = tagged.max(Some(set_at));
             tags.push(name.familiar());
             digests.push(format!("{}@{}", name.familiar_name(), entry.digest));
         }
@@ -150,7 +168,7 @@ fn image(store: &Store, found: &Found) -> anyhow::Result<Value> {
         "GraphDriver": {"Name": "overlay", "Data": data},
         "Config": config.config,
         "RootFS": {"Type": "layers", "Layers": config.rootfs.diff_ids},
-        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        "Metadata": {"LastTagTime": last_tag_time(tagged)},
         "Descriptor": {
             "mediaType": target.descriptor.media_type().to_string(),
             "digest": target.digest.to_string(),

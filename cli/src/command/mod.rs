@@ -5,6 +5,7 @@ mod build;
 mod builds;
 mod call;
 mod collect;
+mod container_filter;
 mod containers;
 pub(crate) mod dockerfile;
 mod exec;
@@ -12,6 +13,7 @@ mod history;
 mod image_filter;
 mod images;
 mod import;
+mod info;
 mod inspect;
 mod load;
 mod login;
@@ -91,6 +93,7 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::Why(args) => why::run(app, &args),
         Command::Prune(args) => prune::prune(app, &args, false),
         Command::Du(args) => prune::du(app, &args),
+        Command::Info(args) => info::run(app, &args.format),
         Command::Builder(command) => prune::builder(app, &command),
         Command::System(command) => prune::system(app, &command),
         Command::PruneImages(args) => prune::prune_images(app, &args),

@@ -2,16 +2,17 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use lap_cache::store::Store;
 use lap_executor::container::{Container, Containers, State};
 use lap_frontend::go;
 use serde_json::Value as Json;
 
-use crate::args::{KeyValue, Ps};
+use crate::args::Ps;
 use crate::command::images::go_time;
 use crate::command::inspect::{bytes_below, layer_bytes, show};
-use crate::command::{App, containers};
+use crate::command::{App, container_filter, containers};
+use crate::docker_config::DockerConfig;
 use crate::template::{Listing, Row};
 use crate::ui::table::{bytes, human_duration};
 
@@ -42,8 +43,12 @@ const HEADINGS: &[(&str, &str)] = &[
 
 pub(super) fn run(app: &App, args: &Ps) -> anyhow::Result<i32> {
     let default = if args.size { format!("{TABLE}\t{{{{.Size}}}}") } else { TABLE.to_owned() };
-    let format = if args.quiet { "{{.ID}}" } else { args.format.as_str() };
-    let list = Listing::new(format, &default).context("template parsing error")?;
+    let format = match args.format.as_str() {
+        _ if args.quiet => "{{.ID}}".to_owned(),
+        "" => DockerConfig::read(&app.settings).ps_format,
+        given => given.to_owned(),
+    };
+    let list = Listing::new(&format, &default).context("template parsing error")?;
     let containers = containers::all(app)?;
     let mut found = containers.list()?;
     found.sort_by_key(|container| std::cmp::Reverse(container.config.created));
@@ -51,7 +56,7 @@ pub(super) fn run(app: &App, args: &Ps) -> anyhow::Result<i32> {
     let by_state = args.filters.iter().any(|filter| matches!(filter.key.as_str(), "status" | "exited"));
     let all = args.all || last.is_some() || by_state;
     found.retain(|container| all || matches!(container.state, State::Running(_)));
-    filter(&mut found, &args.filters)?;
+    container_filter::filter(app.store()?, &mut found, &args.filters)?;
     found.truncate(last.unwrap_or(usize::MAX));
     // A walk through files is made only for who wants to see its result.
     let sized = args.size || format.contains(".Size");
@@ -59,56 +64,6 @@ pub(super) fn run(app: &App, args: &Ps) -> anyhow::Result<i32> {
     let rows = found.iter().map(row).collect::<anyhow::Result<Vec<_>>>()?;
     out!("{}", show(list.render(HEADINGS, rows).context("template parsing error")?))?;
     Ok(0)
-}
-
-/// Several values for one name: any will do; of labels, all must be there.
-fn filter(list: &mut Vec<Container>, filters: &[KeyValue]) -> anyhow::Result<()> {
-    let value_of =
-        |filter: &KeyValue| filter.value.clone().with_context(|| format!("--filter {}: write {0}=VALUE", filter.key));
-    let every = list.clone();
-    for key in ["id", "name", "ancestor", "status", "exited"] {
-        let values =
-            filters.iter().filter(|filter| filter.key == key).map(value_of).collect::<anyhow::Result<Vec<_>>>()?;
-        if values.is_empty() {
-            continue;
-        }
-        list.retain(|container| {
-            let config = &container.config;
-            values.iter().any(|value| match key {
-                "id" => container.id().starts_with(value.as_str()),
-                "name" => config.name.contains(value.trim_start_matches('/')),
-                "ancestor" => {
-                    config.image == *value || config.image.split_once(':').is_some_and(|(name, _)| name == value)
-                }
-                "status" => container.state.name() == value,
-                _ => matches!(&container.state, State::Exited(ended) if ended.code.to_string() == *value),
-            })
-        });
-    }
-    for filter in filters {
-        let value = value_of(filter)?;
-        match filter.key.as_str() {
-            "id" | "name" | "ancestor" | "status" | "exited" => {}
-            "label" => {
-                let (name, wanted) = value.split_once('=').map_or((value.as_str(), None), |(name, v)| (name, Some(v)));
-                list.retain(|container| {
-                    container.config.labels.get(name).is_some_and(|value| wanted.is_none_or(|wanted| wanted == value))
-                });
-            }
-            key @ ("before" | "since") => {
-                let other = every.iter().find(|other| other.config.name == value || other.id().starts_with(&value));
-                let other = other.with_context(|| format!("no such container: {value}"))?.config.created;
-                list.retain(|container| {
-                    let created = container.config.created;
-                    if key == "before" { created < other } else { created > other }
-                });
-            }
-            key => bail!(
-                "no filter {key:?} for containers: there are id, name, label, ancestor, status, exited, before and since"
-            ),
-        }
-    }
-    Ok(())
 }
 
 fn row(store: &Store, all: &Containers, container: &Container, whole: bool, sized: bool) -> anyhow::Result<Row> {
@@ -146,7 +101,7 @@ fn row(store: &Store, all: &Containers, container: &Container, whole: bool, size
         .field("Command", go::quote(&cut(&config.args().join(" "), COMMAND_WIDTH)))
         .field("CreatedAt", go_time(Duration::from_secs(config.created / 1_000_000_000)))
         .field("RunningFor", format!("{} ago", since(config.created)))
-        .field("Ports", String::new())
+        .field("Ports", ports(container))
         .field("State", container.state.name())
         .field("Status", status(&container.state))
         .field("Size", size)
@@ -156,6 +111,36 @@ fn row(store: &Store, all: &Containers, container: &Container, whole: bool, size
         .field("LocalVolumes", volumes.to_string())
         .field("Networks", network)
         .field("Platform", "linux"))
+}
+
+/// `80-81/tcp, 53/udp`: the ports of a running container's image, neighbours together.
+fn ports(container: &Container) -> String {
+    if !matches!(container.state, State::Running(_)) {
+        return String::new();
+    }
+    let mut open: Vec<(u16, &str)> =
+        container.config.exposed_ports.iter().filter_map(|port| parse_port(port)).collect();
+    open.sort_unstable();
+    // As Docker: groups that are closed come first, then the last one of each protocol.
+    let (mut closed, mut last): (Vec<(u16, u16, &str)>, Vec<(u16, u16, &str)>) = (Vec::new(), Vec::new());
+    for (port, protocol) in open {
+        match last.iter_mut().find(|(.., other)| *other == protocol) {
+            Some((_, end, _)) if end.checked_add(1) == Some(port) => *end = port,
+            Some(group) => closed.push(std::mem::replace(group, (port, port, protocol))),
+            None => last.push((port, port, protocol)),
+        }
+    }
+    let shown = closed.iter().chain(&last).map(|(first, end, protocol)| match first == end {
+        true => format!("{first}/{protocol}"),
+        false => format!("{first}-{end}/{protocol}"),
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// Number and protocol of `80/tcp`.
+pub(super) fn parse_port(text: &str) -> Option<(u16, &str)> {
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    Some((port.parse().ok()?, protocol))
 }
 
 fn status(state: &State) -> String {

@@ -14,7 +14,7 @@ pub(super) fn run(app: &App, args: Push) -> anyhow::Result<i32> {
     let store = app.store()?;
     let name = reference(&args.image)?;
     let Some(digest) = store.name_get(&name)? else {
-        bail!("no such image: {}", args.image);
+        bail!("An image does not exist locally with the tag: {}", name.familiar());
     };
     let _lease = store.lease()?;
     let client = client(&app.settings, &[])?;

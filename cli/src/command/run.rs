@@ -11,7 +11,7 @@ use lap_solver::platform::Platform;
 use crate::args::{KeyValue, Run};
 use crate::command::{App, build, containers, pull};
 use crate::exit::{NOT_STARTED, WithCode};
-use crate::image::{find, reference};
+use crate::image::{find, no_such_image, reference};
 use crate::session::{Receiver, connect, forward, hold_signals};
 use crate::terminal;
 use crate::ui::Mode;
@@ -81,7 +81,7 @@ fn image(app: &App, args: &Run) -> anyhow::Result<Image> {
         }
     }
     if args.pull == "never" {
-        bail!("no such image: {}", args.image);
+        bail!(no_such_image(&args.image));
     }
     let name = reference(&args.image)?;
     eprintln!("Unable to find image '{}' locally", name.familiar());

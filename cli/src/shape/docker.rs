@@ -322,10 +322,81 @@ pub(super) const TYPES: &[(&str, &str)] = &[
         "Platform command.platformInfo
         Version string
         APIVersion=ApiVersion string
+        DefaultAPIVersion? string
+        MinAPIVersion? string
         GitCommit string
         Os string
-        Arch string",
+        Arch string
+        KernelVersion? string
+        Context? string",
     ),
     ("command.platformInfo", "Name string"),
     ("struct {}", ""),
+    (
+        "system.dockerInfo",
+        "ID string
+        Containers int
+        ContainersRunning int
+        ContainersPaused int
+        ContainersStopped int
+        Images int
+        Driver string
+        DriverStatus [][]string
+        Plugins system.PluginsInfo
+        MemoryLimit bool
+        SwapLimit bool
+        CPUCfsPeriod=CpuCfsPeriod bool
+        CPUCfsQuota=CpuCfsQuota bool
+        CPUShares bool
+        CPUSet bool
+        PidsLimit bool
+        IPv4Forwarding bool
+        Debug bool
+        NFd int
+        OomKillDisable bool
+        NGoroutines int
+        SystemTime string
+        LoggingDriver string
+        CgroupDriver string
+        CgroupVersion? string
+        NEventsListener int
+        KernelVersion string
+        OperatingSystem string
+        OSVersion string
+        OSType string
+        Architecture string
+        IndexServerAddress string
+        RegistryConfig any
+        NCPU int
+        MemTotal int
+        GenericResources any
+        DockerRootDir string
+        HTTPProxy=HttpProxy string
+        HTTPSProxy=HttpsProxy string
+        NoProxy string
+        Name string
+        Labels []string
+        ExperimentalBuild bool
+        ServerVersion string
+        Runtimes any
+        DefaultRuntime string
+        Swarm any
+        LiveRestoreEnabled bool
+        Isolation string
+        InitBinary string
+        ContainerdCommit any
+        RuncCommit any
+        InitCommit any
+        SecurityOptions []string
+        CDISpecDirs []string
+        Warnings []string
+        ClientInfo any",
+    ),
+    (
+        "system.PluginsInfo",
+        "Volume []string
+        Network []string
+        Authorization []string
+        Log []string",
+    ),
 ];

@@ -26,6 +26,11 @@ pub(crate) fn version(json: &Json) -> Value {
     shaped("command.versionInfo", Some(json))
 }
 
+/// What `docker info` says, of ours.
+pub(crate) fn info(json: &Json) -> Value {
+    shaped("system.dockerInfo", Some(json))
+}
+
 /// What the second has replaces what the first has, object by object.
 fn merge(into: &mut Json, from: Json) {
     match (into, from) {

@@ -59,7 +59,7 @@ fn mistakes_of_the_command_line_have_their_own_code() {
     refuses(&lap, &["build", "-t", "Upper Case", "."], 1, &["Upper Case"]);
     refuses(&lap, &["run", "--memory", "lots", "x"], 125, &["lots"]);
     // As with Docker the last one counts.
-    refuses(&lap, &["run", "--pull", "always", "--pull", "never", "x"], 125, &["no such image: x"]);
+    refuses(&lap, &["run", "--pull", "always", "--pull", "never", "x"], 125, &["No such image: x"]);
 }
 
 #[test]

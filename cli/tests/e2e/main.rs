@@ -22,6 +22,7 @@ mod format;
 mod gc;
 mod git_http;
 mod hostile_contexts;
+mod image_commands;
 mod language;
 mod login;
 mod old_kernel;

@@ -1,10 +1,10 @@
 //! What a container is asked to be: the user's options over the image's config. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use lap_cache::digest::Digest;
-use lap_solver::image::{ContainerConfig, DEFAULT_PATH};
+use lap_solver::image::{ContainerConfig, DEFAULT_PATH, Healthcheck};
 use lap_solver::platform::Platform;
 use serde::{Deserialize, Serialize};
 
@@ -195,6 +195,12 @@ pub struct Config {
     pub hostname: String,
     /// Labels of image and user.
     pub labels: BTreeMap<String, String>,
+    /// Ports that the image says it listens on, as `80/tcp`.
+    #[serde(default)]
+    pub exposed_ports: BTreeSet<String>,
+    /// How the image says whether it is well.
+    #[serde(default)]
+    pub healthcheck: Option<Healthcheck>,
     /// Mounts.
     pub volumes: Vec<Volume>,
     /// File systems in memory.
@@ -286,6 +292,8 @@ impl Config {
             groups: options.groups,
             hostname,
             labels,
+            exposed_ports: image.exposed_ports.clone(),
+            healthcheck: image.healthcheck.clone(),
             volumes: options.volumes,
             tmpfs: options.tmpfs,
             network: options.network,

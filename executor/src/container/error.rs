@@ -10,7 +10,7 @@ use crate::sandbox::SandboxError;
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
     /// No container has this name or id.
-    #[error("no such container: {wanted}")]
+    #[error("No such container: {wanted}")]
     NotFound {
         /// What was asked for.
         wanted: String,

@@ -1,12 +1,13 @@
 //! A container as JSON in Docker's shape, main fields.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Containers;
 use super::config::{NetworkMode, VolumeSource};
 use super::directory::Container;
 use super::state::State;
 use super::time::rfc3339;
+use crate::sandbox::plan::{MASKED, READ_ONLY};
 
 impl Containers {
     /// The container in the shape of `docker inspect`.
@@ -23,6 +24,11 @@ impl Containers {
             State::Running(live) => live.address.map(|address| address.to_string()),
             _ => None,
         };
+        // Nothing is published: the image's ports stand there without a place, and only while something listens.
+        let open = matches!(container.state, State::Running(_)).then_some(&config.exposed_ports);
+        let ports: Map<String, Value> = open.into_iter().flatten().map(|port| (port.clone(), Value::Null)).collect();
+        let exposed: Map<String, Value> = config.exposed_ports.iter().map(|port| (port.clone(), json!({}))).collect();
+        let walls = |paths: &[&str]| if config.privileged { Value::Null } else { json!(paths) };
         json!({
             "Id": config.id,
             "Created": rfc3339(config.created),
@@ -51,6 +57,8 @@ impl Containers {
                 "CgroupParent": config.cgroup_parent.clone().unwrap_or_default(),
                 "ShmSize": config.shm_size.unwrap_or(64 << 20),
                 "Init": config.init,
+                "MaskedPaths": walls(MASKED),
+                "ReadonlyPaths": walls(READ_ONLY),
                 "Ulimits": config.rlimits.iter()
                     .map(|limit| json!({"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard}))
                     .collect::<Vec<_>>(),
@@ -59,18 +67,20 @@ impl Containers {
             "Config": {
                 "Hostname": config.hostname,
                 "User": config.user,
+                "ExposedPorts": exposed,
                 "Tty": config.tty,
                 "OpenStdin": config.interactive,
                 "Env": config.env,
                 "Cmd": config.cmd,
                 "Entrypoint": if config.entrypoint.is_empty() { Value::Null } else { json!(config.entrypoint) },
+                "Healthcheck": config.healthcheck,
                 "Image": config.image,
                 "WorkingDir": config.working_dir,
                 "Labels": config.labels,
                 "StopSignal": config.stop_signal.to_string(),
                 "StopTimeout": config.stop_timeout,
             },
-            "NetworkSettings": { "IPAddress": address.unwrap_or_default() },
+            "NetworkSettings": { "IPAddress": address.unwrap_or_default(), "Ports": ports },
             "GraphDriver": {
                 "Name": "overlay",
                 "Data": {

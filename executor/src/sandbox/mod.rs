@@ -20,6 +20,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::Signal;
 
+pub use cgroup::ControlGroups;
 pub(crate) use enter::{Enter, enter};
 pub(crate) use error::kernel_hint;
 pub use error::{Failure, FailureKind, SandboxError};

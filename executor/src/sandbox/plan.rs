@@ -169,7 +169,7 @@ pub(crate) struct Host {
 }
 
 /// Paths of `/proc` and `/sys` that show or change too much (Docker's list).
-const MASKED: &[&str] = &[
+pub(crate) const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -185,7 +185,7 @@ const MASKED: &[&str] = &[
 ];
 
 /// Paths of `/proc` that must not be written (Docker's list).
-const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(crate) const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const DEFAULT_SHM: u64 = 64 << 20;
 

@@ -26,6 +26,7 @@ pub(super) fn system(app: &App, command: &System) -> anyhow::Result<i32> {
     match command {
         System::Df(args) => df::run(app, args),
         System::Prune(args) => system::prune(app, args),
+        System::Info(args) => super::info::run(app, &args.format),
     }
 }
 

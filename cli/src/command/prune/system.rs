@@ -12,12 +12,13 @@ use super::confirmed;
 use super::filter::{Filters, whole};
 use crate::args::{PruneContainers, PruneImages, PruneSystem};
 use crate::command::{App, containers};
+use crate::docker_config::DockerConfig;
 use crate::image::image_of;
 use crate::ui::table::{bytes, seconds_of_rfc3339};
 
 /// `lap container prune`
 pub(in crate::command) fn prune_containers(app: &App, args: &PruneContainers) -> anyhow::Result<i32> {
-    let filters = Filters::parse(&args.filters)?;
+    let filters = Filters::parse(&filter_texts(app, &args.filters))?;
     if !args.force && !confirmed("WARNING! This will remove all stopped containers.\n")? {
         return Ok(0);
     }
@@ -28,7 +29,7 @@ pub(in crate::command) fn prune_containers(app: &App, args: &PruneContainers) ->
 
 /// `lap image prune`
 pub(in crate::command) fn prune_images(app: &App, args: &PruneImages) -> anyhow::Result<i32> {
-    let filters = Filters::parse(&args.filters)?;
+    let filters = Filters::parse(&filter_texts(app, &args.filters))?;
     let all = filters.dangling.map_or(args.all, |dangling| !dangling);
     let warning = match all {
         true => "WARNING! This will remove all images without at least one container associated to them.\n",
@@ -44,15 +45,16 @@ pub(in crate::command) fn prune_images(app: &App, args: &PruneImages) -> anyhow:
 
 /// `lap system prune`
 pub(super) fn prune(app: &App, args: &PruneSystem) -> anyhow::Result<i32> {
-    let filters = Filters::parse(&args.filters)?;
+    let texts = filter_texts(app, &args.filters);
+    let filters = Filters::parse(&texts)?;
     let mut warning = "WARNING! This will remove:\n  - all stopped containers\n".to_owned();
     warning += match args.all {
         true => "  - all images without at least one container associated to them\n  - all build cache\n",
         false => "  - all dangling images\n  - unused build cache\n",
     };
-    if !args.filters.is_empty() {
+    if !texts.is_empty() {
         warning += "\n  Items to be pruned will be filtered with:\n";
-        args.filters.iter().for_each(|filter| warning += &format!("  - {filter}\n"));
+        texts.iter().for_each(|filter| warning += &format!("  - {filter}\n"));
     }
     if !args.force && !confirmed(&(warning + "\n"))? {
         return Ok(0);
@@ -63,7 +65,7 @@ pub(super) fn prune(app: &App, args: &PruneSystem) -> anyhow::Result<i32> {
     section("Deleted Images:", &lines)?;
     freed += of_images;
     // Parts of the cache have no labels: with a filter by label, none fits.
-    if args.filters.is_empty() {
+    if texts.is_empty() {
         let grace = if args.all { Duration::ZERO } else { Duration::from_secs(600) };
         let pruned = app.store()?.prune(&[Rule { all: args.all, ..Rule::default() }], Some(grace), Unnamed::Kept)?;
         let ids: Vec<String> = pruned.parts.into_iter().map(|part: Usage| part.id).collect();
@@ -71,6 +73,11 @@ pub(super) fn prune(app: &App, args: &PruneSystem) -> anyhow::Result<i32> {
         freed += pruned.bytes;
     }
     total(freed)
+}
+
+/// The filters of the command line and those that Docker's `config.json` adds.
+fn filter_texts(app: &App, given: &[String]) -> Vec<String> {
+    DockerConfig::read(&app.settings).prune_filters_with(given)
 }
 
 fn section(title: &str, lines: &[String]) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 //! A group is made before the sandbox starts, joined by the init itself, and removed when everything in it is dead.
 //! Only the hierarchies that carry a limit are touched, since each costs two directories and a write.
 
+mod facts;
 mod hierarchy;
 mod settings;
 
@@ -15,6 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
+pub use facts::ControlGroups;
 use hierarchy::Hierarchies;
 pub(crate) use hierarchy::hierarchies;
 use settings::{optional, settings};
