@@ -11,7 +11,7 @@ use crate::event::{Event, Events};
 use crate::graph::{Graph, Op, VertexId};
 use crate::key::KeyInputs;
 use crate::schedule::{Action, Input, Outcome, Schedule};
-use crate::worker::{Index, Worker};
+use crate::worker::{Index, Turn, Worker};
 
 /// How much is done at once.
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +59,17 @@ pub enum SolveError<E: std::fmt::Display> {
 
 /// What a task of the driver comes back with.
 enum Answer<Output> {
-    Probed { inputs: Box<KeyInputs>, key: Key, hit: Option<Output> },
+    Probed {
+        inputs: Box<KeyInputs>,
+        key: Key,
+        hit: Option<Output>,
+    },
     Executed(Output),
+    /// Another build executed it meanwhile.
+    Found {
+        key: Key,
+        output: Output,
+    },
 }
 
 type Tasks<Output, E> = JoinSet<(VertexId, Result<Answer<Output>, E>)>;
@@ -184,20 +193,31 @@ impl<W: Worker, I: Index<W::Output, W::Error>> Driver<'_, W, I> {
         let (graph, worker, index) = (Arc::clone(&self.graph), Arc::clone(&self.worker), Arc::clone(&self.index));
         let outputs = self.input_outputs(id);
         let vertex = graph.vertex(id);
-        let source = matches!(vertex.op, Op::Source(_));
+        if matches!(vertex.op, Op::Source(_)) {
+            self.events.send(Event::Started { vertex: id });
+        }
         // A source has no key of its own; its definition names it.
         let key = self.solution.keys.get(&id).copied().unwrap_or(vertex.definition);
         let inputs = self.inputs.remove(&id);
-        let seen = inputs.as_ref().map(|inputs| inputs.inputs.clone()).unwrap_or_default();
-        let running = Event::Running { vertex: id, key, inputs: seen };
-        self.events.send(if source { Event::Started { vertex: id } } else { running });
+        let events = self.events.clone();
         self.spawn(id, async move {
             let vertex = graph.vertex(id);
-            let output = worker.execute(id, vertex, key, outputs).await?;
-            let output = match inputs {
-                Some(inputs) => index.record(&key, &inputs, vertex, output)?,
-                None => output,
+            let Some(inputs) = inputs else {
+                return Ok(Answer::Executed(worker.execute(id, vertex, key, outputs).await?));
             };
+            let mut guard = None;
+            if !vertex.metadata.ignore_cache {
+                let waiting = || events.send(Event::Waiting { vertex: id });
+                match index.turn(&key, &inputs, vertex, waiting).await? {
+                    Turn::Ours(ours) => guard = Some(ours),
+                    Turn::Theirs(output) => return Ok(Answer::Found { key, output }),
+                }
+            }
+            events.send(Event::Running { vertex: id, key, inputs: inputs.inputs.clone() });
+            let output = worker.execute(id, vertex, key, outputs).await?;
+            let output = index.record(&key, &inputs, vertex, output)?;
+            // Who waits looks for the record.
+            drop(guard);
             Ok(Answer::Executed(output))
         })
     }
@@ -252,6 +272,12 @@ impl<W: Worker, I: Index<W::Output, W::Error>> Driver<'_, W, I> {
                     Ok(Answer::Executed(output)) => {
                         self.events.send(Event::Completed { vertex });
                         self.solution.outputs.insert(vertex, output);
+                        Input::Executed { vertex }
+                    }
+                    Ok(Answer::Found { key, output }) => {
+                        self.events.send(Event::Cached { vertex, key });
+                        self.solution.outputs.insert(vertex, output);
+                        self.solution.cached.insert(vertex);
                         Input::Executed { vertex }
                     }
                     Err(error) => {

@@ -27,6 +27,11 @@ pub enum Event {
         /// The key that found it.
         key: Key,
     },
+    /// Another build executes the step at this moment: its result is waited for.
+    Waiting {
+        /// The step.
+        vertex: VertexId,
+    },
     /// The step is being executed (it was no hit).
     Running {
         /// The step.

@@ -35,8 +35,20 @@ pub trait Worker: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 }
 
+/// Who executes a step that several builds may want at the same moment.
+#[derive(Debug)]
+pub enum Turn<Guard, Output> {
+    /// This build. The others wait until the guard is dropped.
+    Ours(Guard),
+    /// Another build has done it meanwhile; this is the result.
+    Theirs(Output),
+}
+
 /// Knows what earlier builds yielded.
 pub trait Index<Output, Error>: Send + Sync + 'static {
+    /// Keeps other builds from executing a step that this one executes.
+    type Guard: Send + 'static;
+
     /// The result recorded under `key`, if it can still be used. `inputs` are what the key was made of, `outputs` the
     /// results of the step's inputs, in order: a record of elsewhere may only say what a step added to them.
     ///
@@ -53,6 +65,19 @@ pub trait Index<Output, Error>: Send + Sync + 'static {
     /// There is no result for a step of these inputs: a chance to remember what they are made of, so that the next
     /// miss can be explained.
     fn missed(&self, _inputs: &KeyInputs) {}
+
+    /// Waits until no other build executes the step of `key`, and tells whether one has done so. `waiting` is called
+    /// where that takes time. Must not be waited for by whoever holds another guard.
+    ///
+    /// # Errors
+    /// Where the store cannot be locked or read.
+    fn turn(
+        &self,
+        key: &Key,
+        inputs: &KeyInputs,
+        vertex: &Vertex,
+        waiting: impl FnOnce() + Send,
+    ) -> impl Future<Output = Result<Turn<Self::Guard, Output>, Error>> + Send;
 
     /// Records a result. The returned one replaces it: an earlier equal result may be adopted.
     ///

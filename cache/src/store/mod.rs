@@ -7,7 +7,8 @@
 //! layers/<hex>/fs         a layer unpacked, named by diff ID; an overlay lower directory
 //! layers/<hex>/layer.json what is known of it
 //! layer-blobs/<hex>.json  blobs known of a layer, here or elsewhere, by diff ID
-//! *.lock                  names.lock, layer-blobs.lock: writers one by one; gc.lock: who claims and who prunes
+//! *.lock                  names.lock, layer-blobs.lock: writers one by one; gc.lock: who claims and who prunes;
+//!                         steps.lock: who executes which step
 //! records/ names/ caches/ containers/
 //! tmp/<session>/          what a living process is making, and claims; locked by it
 //! ```

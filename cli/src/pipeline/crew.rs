@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use lap_executor::worker::{BuildWorker, Output, WorkerError};
+use lap_executor::worker::{BuildWorker, Output, StepLock, WorkerError};
 use lap_solver::digest::Key;
 use lap_solver::graph::{Vertex, VertexId};
 use lap_solver::key::KeyInputs;
-use lap_solver::worker::{Index, Worker};
+use lap_solver::worker::{Index, Turn, Worker};
 
 use super::Request;
 
@@ -93,6 +93,8 @@ impl Worker for Crew {
 }
 
 impl Index<Output, WorkerError> for Crew {
+    type Guard = StepLock;
+
     async fn lookup(
         &self,
         key: &Key,
@@ -105,6 +107,16 @@ impl Index<Output, WorkerError> for Crew {
 
     fn missed(&self, inputs: &KeyInputs) {
         self.worker(0).missed(inputs);
+    }
+
+    async fn turn(
+        &self,
+        key: &Key,
+        inputs: &KeyInputs,
+        vertex: &Vertex,
+        waiting: impl FnOnce() + Send,
+    ) -> Result<Turn<StepLock, Output>, WorkerError> {
+        self.worker(0).turn(key, inputs, vertex, waiting).await
     }
 
     fn record(&self, key: &Key, inputs: &KeyInputs, vertex: &Vertex, output: Output) -> Result<Output, WorkerError> {

@@ -105,7 +105,9 @@ impl Recorder {
         let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
         self.keep(event, at);
         let (vertex, outcome) = match event {
-            Event::Started { vertex } | Event::Running { vertex, .. } => (vertex, Outcome::Pending),
+            Event::Started { vertex } | Event::Waiting { vertex } | Event::Running { vertex, .. } => {
+                (vertex, Outcome::Pending)
+            }
             Event::Cached { vertex, .. } => (vertex, Outcome::Cached),
             Event::Completed { vertex } => (vertex, Outcome::Done),
             Event::Failed { vertex, .. } => (vertex, Outcome::Failed),

@@ -10,7 +10,7 @@ use lap_solver::graph::VertexId;
 
 use super::look::{Look, Tone};
 use super::model::{Change, Model, State};
-use super::{Painter, doing, ended, seconds, short, visible};
+use super::{Painter, WAITING, doing, ended, seconds, short, visible};
 
 /// Draws with indicatif on standard error.
 pub(super) struct Fancy {
@@ -65,8 +65,12 @@ impl Fancy {
 
     fn running(&self, model: &Model, vertex: VertexId, at: Duration) -> String {
         let step = &model.steps[vertex.index()];
-        let (State::Started { at: began } | State::Running { at: began }) = step.state else { return String::new() };
-        let label = step.why.as_ref().map_or_else(|| step.label.clone(), |why| format!("{} ({why})", step.label));
+        let (began, note) = match step.state {
+            State::Started { at } | State::Running { at } => (at, step.why.as_deref()),
+            State::Waiting { at } => (at, Some(WAITING)),
+            _ => return String::new(),
+        };
+        let label = note.map_or_else(|| step.label.clone(), |note| format!("{} ({note})", step.label));
         let mut text = self.row(&label, &seconds(at.saturating_sub(began)));
         let width = Self::width().saturating_sub(9);
         for line in &step.tail[step.tail.len().saturating_sub(self.look.lines)..] {
@@ -96,7 +100,7 @@ impl Painter for Fancy {
                 self.any_step = true;
                 let step = &model.steps[vertex.index()];
                 match &step.state {
-                    State::Started { .. } | State::Running { .. } => {
+                    State::Started { .. } | State::Waiting { .. } | State::Running { .. } => {
                         let bar = self
                             .steps
                             .entry(*vertex)

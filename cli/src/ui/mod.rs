@@ -44,6 +44,9 @@ pub(crate) enum Mode {
     Rawjson,
 }
 
+/// Told of a step that another build executes.
+const WAITING: &str = "waiting for another build's result";
+
 enum Message {
     Event(Event, Duration),
     Graph(Arc<Graph>),

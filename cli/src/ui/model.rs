@@ -16,6 +16,10 @@ pub(crate) enum State {
     Started {
         at: Duration,
     },
+    /// Another build executes it; counts from when it was started.
+    Waiting {
+        at: Duration,
+    },
     Running {
         at: Duration,
     },
@@ -109,7 +113,7 @@ impl Model {
         let any = |what: fn(&State) -> bool| self.steps.iter().any(|step| what(&step.state));
         if any(|state| matches!(state, State::Failed { .. })) {
             "FAILED"
-        } else if any(|state| matches!(state, State::Cancelled | State::Started { .. } | State::Running { .. })) {
+        } else if any(|state| matches!(state, State::Cancelled) || is_open(state)) {
             "CANCELED"
         } else {
             "FINISHED"
@@ -119,7 +123,7 @@ impl Model {
     /// How many of the steps that showed up are over, and how many showed up.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let seen = self.steps.iter().filter(|step| step.state != State::Pending);
-        let over = seen.clone().filter(|step| !matches!(step.state, State::Started { .. } | State::Running { .. }));
+        let over = seen.clone().filter(|step| !is_open(&step.state));
         (over.count(), seen.count())
     }
 
@@ -127,6 +131,7 @@ impl Model {
     pub(crate) fn fold(&mut self, event: Event, at: Duration) -> Vec<Change> {
         match event {
             Event::Started { vertex } => self.change(vertex, |_| State::Started { at }),
+            Event::Waiting { vertex } => self.change(vertex, |_| State::Waiting { at }),
             Event::Running { vertex, .. } => self.change(vertex, |_| State::Running { at }),
             Event::Cached { vertex, .. } => self.change(vertex, |_| State::Cached),
             Event::Completed { vertex } => self.end(vertex, |state| State::Done { took: since(state, at) }),
@@ -215,9 +220,16 @@ pub(crate) fn label(metadata: &lap_solver::graph::Metadata) -> String {
     }
 }
 
+/// Whether a step was taken up and is not over.
+const fn is_open(state: &State) -> bool {
+    matches!(state, State::Started { .. } | State::Waiting { .. } | State::Running { .. })
+}
+
 fn since(state: &State, at: Duration) -> Duration {
     match state {
-        State::Started { at: began } | State::Running { at: began } => at.saturating_sub(*began),
+        State::Started { at: began } | State::Waiting { at: began } | State::Running { at: began } => {
+            at.saturating_sub(*began)
+        }
         _ => Duration::ZERO,
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use super::model::{Change, Model, State};
-use super::{Painter, doing, ended, seconds, visible};
+use super::{Painter, WAITING, doing, ended, seconds, visible};
 
 /// Prints each change as a line.
 #[derive(Debug, Default)]
@@ -50,6 +50,7 @@ impl Painter for Plain {
                             self.line(number, &format!("runs: {why}"));
                         }
                     }
+                    State::Waiting { .. } => self.line(number, WAITING),
                     State::Pending | State::Started { .. } => {}
                 }
             }

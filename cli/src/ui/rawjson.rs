@@ -76,7 +76,7 @@ impl Painter for RawJson {
                         value["completed"] = json!(now());
                         value["error"] = json!("context canceled");
                     }
-                    State::Pending | State::Started { .. } | State::Running { .. } => {}
+                    State::Pending | State::Started { .. } | State::Waiting { .. } | State::Running { .. } => {}
                 }
                 Self::put(&json!({ "vertexes": [value] }));
             }

@@ -12,6 +12,7 @@ mod bake_options;
 mod build;
 mod cache;
 mod calls;
+mod concurrent;
 mod containers;
 mod contexts;
 mod dockerfiles;

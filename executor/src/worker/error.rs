@@ -59,6 +59,9 @@ pub enum WorkerError {
     /// A git repository could not be had.
     #[error(transparent)]
     Git(#[from] Box<GitError>),
+    /// It cannot be told whether another build executes the step.
+    #[error("cannot lock the store's steps.lock")]
+    Turn(#[source] std::io::Error),
     /// The build was given up while the step ran.
     #[error("cancelled")]
     Cancelled,

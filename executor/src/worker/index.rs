@@ -7,12 +7,15 @@ use lap_cache::snapshot::{LayerRef, Snapshot};
 use lap_solver::digest::Key;
 use lap_solver::graph::{Op, Vertex};
 use lap_solver::key::KeyInputs;
-use lap_solver::worker::Index;
+use lap_solver::worker::{Index, Turn};
 
+use super::turn::StepLock;
 use super::{BuildWorker, Options, Output, WorkerError, root_of};
 use crate::tree::{Selection, Tree};
 
 impl Index<Output, WorkerError> for BuildWorker {
+    type Guard = StepLock;
+
     async fn lookup(
         &self,
         key: &Key,
@@ -20,9 +23,7 @@ impl Index<Output, WorkerError> for BuildWorker {
         vertex: &Vertex,
         outputs: &[Output],
     ) -> Result<Option<Output>, WorkerError> {
-        let Options { bases, imports, .. } = &self.options;
-        let elsewhere = |layer: &LayerRef| bases.knows(&layer.diff_id) || imports.claim(&layer.diff_id).is_some();
-        let found = match self.records.lookup(key, elsewhere)? {
+        let found = match self.recorded(key)? {
             Some(snapshot) => Some(snapshot),
             None => self.imported(key, inputs, vertex, outputs).await?,
         };
@@ -42,6 +43,19 @@ impl Index<Output, WorkerError> for BuildWorker {
         }
     }
 
+    async fn turn(
+        &self,
+        key: &Key,
+        inputs: &KeyInputs,
+        vertex: &Vertex,
+        waiting: impl FnOnce() + Send,
+    ) -> Result<Turn<StepLock, Output>, WorkerError> {
+        let lock = StepLock::take(self.store().root(), key, waiting).await.map_err(WorkerError::Turn)?;
+        let Some(snapshot) = self.recorded(key)? else { return Ok(Turn::Ours(lock)) };
+        self.export(key, inputs, vertex, &snapshot, false);
+        Ok(Turn::Theirs(Output::Layers(snapshot)))
+    }
+
     fn record(&self, key: &Key, inputs: &KeyInputs, vertex: &Vertex, output: Output) -> Result<Output, WorkerError> {
         match output {
             Output::Layers(snapshot) => {
@@ -55,6 +69,13 @@ impl Index<Output, WorkerError> for BuildWorker {
 }
 
 impl BuildWorker {
+    /// What the own store knows under a key, if the layers can be had.
+    fn recorded(&self, key: &Key) -> Result<Option<Snapshot>, WorkerError> {
+        let Options { bases, imports, .. } = &self.options;
+        let elsewhere = |layer: &LayerRef| bases.knows(&layer.diff_id) || imports.claim(&layer.diff_id).is_some();
+        Ok(self.records.lookup(key, elsewhere)?)
+    }
+
     /// What a cache of elsewhere says that the step added, on the root that the step has here.
     async fn imported(
         &self,

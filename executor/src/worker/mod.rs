@@ -6,6 +6,7 @@ mod identity;
 mod index;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -26,6 +27,7 @@ use lap_solver::worker::Worker;
 
 pub use error::WorkerError;
 pub(crate) use files::Source;
+pub use turn::StepLock;
 
 use crate::emulation::Emulators;
 use crate::grant::Grants;

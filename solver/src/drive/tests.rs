@@ -58,6 +58,12 @@ impl Worker for World {
 }
 
 impl Index<Key, String> for World {
+    type Guard = ();
+
+    async fn turn(&self, _: &Key, _: &KeyInputs, _: &Vertex, _: impl FnOnce() + Send) -> Result<Turn<(), Key>, String> {
+        Ok(Turn::Ours(()))
+    }
+
     async fn lookup(&self, key: &Key, _: &KeyInputs, _: &Vertex, _: &[Key]) -> Result<Option<Key>, String> {
         Ok(self.records.lock().unwrap().get(key).copied())
     }

@@ -192,8 +192,8 @@ pub enum MountKind {
     Ssh(SecretFile),
 }
 
-/// How many steps may use a cache mount at once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How many steps may use a cache mount at once; the strictest is the greatest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheSharing {
     /// Any number at once.

@@ -39,10 +39,17 @@ pub(super) struct NewCache {
     pub(super) content: Option<Key>,
 }
 
+impl NewCache {
+    /// What the cache `id` that begins like this is known by.
+    pub(super) fn name(self, id: &str) -> Key {
+        Key::of("cache mount", &(id, self))
+    }
+}
+
 impl CacheDir {
     /// Takes the cache `id` below `caches`; waits where somebody else has it and it is `locked`.
     pub(super) async fn take(caches: &Path, id: &str, sharing: CacheSharing, new: NewCache) -> io::Result<Self> {
-        let dir = caches.join(Key::of("cache mount", &(id, new)).to_hex());
+        let dir = caches.join(new.name(id).to_hex());
         std::fs::create_dir_all(&dir)?;
         let about = dir.join("about");
         if !about.exists() {

@@ -1,10 +1,12 @@
 //! Turning the mounts of a step into those of a sandbox, and holding what they need while the command runs.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use lap_cache::snapshot::Workspace;
+use lap_solver::digest::Key;
 use lap_solver::graph::{CacheSharing, Copy, Exec, File, FileAction, Mount, MountKind, SecretFile, Unpack};
 
 use super::ExecError;
@@ -38,8 +40,12 @@ pub(super) async fn prepare(
     inputs: &[Output],
 ) -> Result<Prepared, WorkerError> {
     let mut prepared = Prepared::default();
-    for mount in &exec.mounts {
-        let source = prepared.source(worker, mount, inputs).await?;
+    let caches = prepared.caches(worker, exec, inputs).await?;
+    for (at, mount) in exec.mounts.iter().enumerate() {
+        let source = match caches.get(&at) {
+            Some(cache) => Some(MountSource::Bind { source: cache.clone(), below: None, recursive: false }),
+            None => prepared.source(worker, mount, inputs).await?,
+        };
         if let Some(source) = source {
             let readonly = mount.readonly || matches!(mount.kind, MountKind::Secret(_));
             prepared.mounts.push(SandboxMount { target: mount.target.clone(), readonly, source });
@@ -80,15 +86,8 @@ impl Prepared {
                 };
                 Some(self.bind(worker, input, source, mount.readonly).await.map_err(failed)?)
             }
-            MountKind::Cache { id, sharing, input, source, mode, uid, gid } => {
-                let initial = input.map(|input| input_of(inputs, input)).transpose()?;
-                let content = match initial {
-                    Some(input) => Some(worker.selection_identity(input, vec![Selection::Path(source.clone())]).await?),
-                    None => None,
-                };
-                let new = NewCache { mode: *mode, uid: *uid, gid: *gid, content };
-                Some(self.cache(worker, id, *sharing, new, initial.map(|input| (input, source.as_str()))).await?)
-            }
+            // Taken before all others.
+            MountKind::Cache { .. } => None,
         })
     }
 
@@ -176,14 +175,41 @@ impl Prepared {
         Ok(MountSource::Bind { source, below: None, recursive: false })
     }
 
-    async fn cache(
+    /// Takes the caches of all mounts; tells their directories by the mounts' positions.
+    ///
+    /// Each is taken once, as the strictest of its mounts wants it, and all steps take theirs in one order: so nobody
+    /// waits for somebody who waits for him.
+    async fn caches(
         &mut self,
         worker: &Arc<BuildWorker>,
-        id: &str,
-        sharing: CacheSharing,
-        new: NewCache,
-        initial: Option<(&Output, &str)>,
-    ) -> Result<MountSource, WorkerError> {
+        exec: &Exec,
+        inputs: &[Output],
+    ) -> Result<BTreeMap<usize, PathBuf>, WorkerError> {
+        let mut wanted: BTreeMap<Key, Wanted<'_>> = BTreeMap::new();
+        for (at, mount) in exec.mounts.iter().enumerate() {
+            let MountKind::Cache { id, sharing, input, source, mode, uid, gid } = &mount.kind else { continue };
+            let initial = input.map(|input| input_of(inputs, input)).transpose()?;
+            let content = match initial {
+                Some(input) => Some(worker.selection_identity(input, vec![Selection::Path(source.clone())]).await?),
+                None => None,
+            };
+            let new = NewCache { mode: *mode, uid: *uid, gid: *gid, content };
+            let initial = initial.map(|input| (input, source.as_str()));
+            let first = Wanted { id, sharing: *sharing, new, initial, mounts: Vec::new() };
+            let entry = wanted.entry(new.name(id)).or_insert(first);
+            entry.sharing = entry.sharing.max(*sharing);
+            entry.mounts.push(at);
+        }
+        let mut taken = BTreeMap::new();
+        for wanted in wanted.values() {
+            let path = self.cache(worker, wanted).await?;
+            taken.extend(wanted.mounts.iter().map(|at| (*at, path.clone())));
+        }
+        Ok(taken)
+    }
+
+    async fn cache(&mut self, worker: &Arc<BuildWorker>, wanted: &Wanted<'_>) -> Result<PathBuf, WorkerError> {
+        let Wanted { id, sharing, new, initial, .. } = *wanted;
         let failed = |source| ExecError::Cache { id: id.to_owned(), source };
         let cache = CacheDir::take(&worker.store().root().join("caches"), id, sharing, new).await.map_err(failed)?;
         if let (true, Some((input, path))) = (cache.is_new, initial) {
@@ -194,10 +220,20 @@ impl Prepared {
         }
         cache.share().map_err(failed)?;
         self.may_give_privileges = true;
-        let source = MountSource::Bind { source: cache.path.clone(), below: None, recursive: false };
+        let path = cache.path.clone();
         self.caches.push(cache);
-        Ok(source)
+        Ok(path)
     }
+}
+
+/// A cache that a step mounts, perhaps more than once.
+struct Wanted<'a> {
+    id: &'a str,
+    sharing: CacheSharing,
+    new: NewCache,
+    /// What a new one begins with.
+    initial: Option<(&'a Output, &'a str)>,
+    mounts: Vec<usize>,
 }
 
 fn input_of(inputs: &[Output], input: u32) -> Result<&Output, WorkerError> {
