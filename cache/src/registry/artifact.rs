@@ -11,7 +11,7 @@ use super::auth::encode_base64;
 use super::credentials::decode_base64;
 use super::download::{Sink, Wanted};
 use super::transport::{Call, Scope, read_limited};
-use super::upload::{Offer, Parcel};
+use super::upload::{Offer, Parcel, stored};
 use super::{Client, Progress, RegistryError};
 use crate::content::Ingest;
 use crate::digest::Digest;
@@ -117,7 +117,7 @@ impl Client {
     /// The bytes of a blob in the store as the body of a request.
     pub(crate) fn blob_body(&self, store: &Store, digest: Digest, size: u64) -> Result<reqwest::Body, RegistryError> {
         let parcel = Parcel { digest, size, mount_from: Vec::new() };
-        super::upload::body(store, &parcel, &Events::none())()
+        super::upload::body(&stored(store, digest), &parcel, &Events::none())()
     }
 
     /// Brings a blob into the store; nothing is unpacked.
@@ -156,7 +156,7 @@ impl Client {
         match self.offer(&endpoint, reference.repository(), &parcel, &events).await? {
             Offer::Taken => Ok(()),
             Offer::Wanted(session) => {
-                self.upload(&endpoint, reference.repository(), &parcel, session, store, &events).await
+                self.upload(&endpoint, reference.repository(), &parcel, session, &stored(store, digest), &events).await
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::resolve::content_digest;
 use super::transport::{Call, Endpoint, Scope, shown};
-use super::upload::{Offer, Parcel};
+use super::upload::{Offer, Parcel, stored};
 use super::{Client, RegistryError};
 use crate::digest::Digest;
 use crate::image::blobs::Origin;
@@ -144,7 +144,7 @@ impl Client {
             only.layers.retain(|layer| layer.digest == parcel.digest);
             self.ensure_blobs(&only, store, events).await?;
         }
-        self.upload(endpoint, repository, parcel, session, store, events).await
+        self.upload(endpoint, repository, parcel, session, &stored(store, parcel.digest), events).await
     }
 
     async fn put_manifest(

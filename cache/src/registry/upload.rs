@@ -31,6 +31,15 @@ pub(super) struct Parcel {
     pub(super) mount_from: Vec<String>,
 }
 
+/// Opens the bytes of a blob; called again, from the start, for each try.
+pub(crate) type OpenBlob = Arc<dyn Fn() -> Result<Box<dyn Read + Send>, RegistryError> + Send + Sync>;
+
+/// The bytes of a blob in the store.
+pub(super) fn stored(store: &Store, digest: Digest) -> OpenBlob {
+    let store = store.clone();
+    Arc::new(move || Ok(Box::new(store.content().open(&digest)?)))
+}
+
 /// What has become of an offer.
 pub(super) enum Offer {
     /// The registry has the blob.
@@ -76,20 +85,20 @@ impl Client {
         Ok(Offer::Wanted(None))
     }
 
-    /// Sends a blob that is in the store; `session` is an upload that is open already.
+    /// Sends the bytes of a blob; `session` is an upload that is open already.
     pub(super) async fn upload(
         &self,
         endpoint: &Endpoint,
         repository: &str,
         parcel: &Parcel,
         mut session: Option<Url>,
-        store: &Store,
+        open: &OpenBlob,
         events: &Events,
     ) -> Result<(), RegistryError> {
         let retry = self.transport.config.retry;
         let mut attempt = 1;
         loop {
-            let outcome = self.upload_once(endpoint, repository, parcel, session.take(), store, events).await?;
+            let outcome = self.upload_once(endpoint, repository, parcel, session.take(), open, events).await?;
             let (error, wait) = match outcome {
                 Outcome::Sent => return Ok(()),
                 Outcome::Failed { error, .. } if attempt >= retry.attempts => return Err(error),
@@ -107,7 +116,7 @@ impl Client {
         repository: &str,
         parcel: &Parcel,
         session: Option<Url>,
-        store: &Store,
+        open: &OpenBlob,
         events: &Events,
     ) -> Result<Outcome, RegistryError> {
         let scope = Scope::push(repository);
@@ -120,7 +129,7 @@ impl Client {
             }
         };
         url.query_pairs_mut().append_pair("digest", &parcel.digest.to_string());
-        let body = body(store, parcel, events);
+        let body = body(open, parcel, events);
         let call = Call::new(Method::PUT, url)
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_LENGTH, parcel.size.to_string())
@@ -159,10 +168,10 @@ fn location(response: &Response) -> Result<Url, RegistryError> {
 }
 
 /// The bytes of a blob, read by a thread of its own while they are sent.
-pub(super) fn body(store: &Store, parcel: &Parcel, events: &Events) -> MakeBody {
-    let (store, parcel, events) = (store.clone(), parcel.clone(), events.clone());
+pub(super) fn body(open: &OpenBlob, parcel: &Parcel, events: &Events) -> MakeBody {
+    let (open, parcel, events) = (Arc::clone(open), parcel.clone(), events.clone());
     Arc::new(move || {
-        let mut file = store.content().open(&parcel.digest)?;
+        let mut file = open()?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut progress = Progress::new(&parcel.digest, Action::Upload, parcel.size, &events);
         tokio::task::spawn_blocking(move || {
