@@ -180,6 +180,12 @@ impl Ingest {
         self.stream.as_ref().map_or(0, Sha256Stream::count)
     }
 
+    /// The digest of the bytes written so far.
+    #[must_use]
+    pub(crate) fn digest(&self) -> Digest {
+        self.stream.as_ref().map_or_else(|| Digest::of(b""), |stream| stream.clone_state().finish().1)
+    }
+
     /// Checks digest and size against what was announced, makes the blob durable and visible.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod account;
 pub mod archive;
 pub mod builds;
 pub mod content;
+pub mod copy;
 pub mod digest;
 pub mod export;
 pub mod fs;

@@ -5,6 +5,7 @@
 //! a load has stored and no image needs is removed at its end.
 
 mod layout;
+mod opened;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -25,7 +26,9 @@ use crate::layer::{self, LayerError, decompress};
 use crate::names::{IMAGE_NAME, REF_NAME};
 use crate::store::{Store, lock};
 
+pub(crate) use layout::entry_of_layout;
 pub use layout::load_layout;
+pub(crate) use opened::Opened;
 
 /// Entries of an archive of images.
 const ENTRY_LIMIT: u64 = 100_000;
@@ -392,14 +395,30 @@ fn media_type_of(store: &Store, digest: &Digest) -> Result<String, LoadError> {
     })
 }
 
-/// Unpacks the layers of an image side by side, then keeps it under its names.
+/// Unpacks the layers of an image, then keeps it under its names.
 fn finish(store: &Store, found: Found, events: &Events) -> Result<Loaded, LoadError> {
     let Found { names, image } = found;
+    unpack(store, &image, events)?;
+    for layer in &image.layers {
+        store.remember_blob(&layer.diff_id, KnownBlob::of(layer.descriptor.clone()))?;
+    }
+    store.put_image(&image)?;
+    if names.is_empty() {
+        store.image_keep(&image)?;
+    }
+    for name in &names {
+        store.name_set(name, &image)?;
+    }
+    Ok(Loaded { names, image })
+}
+
+/// Unpacks the layers of an image whose blobs are in the store, side by side.
+pub(crate) fn unpack(store: &Store, image: &Image, events: &Events) -> Result<(), LoadError> {
     let chain: Vec<Digest> = image.diff_ids().collect();
     let todo: Vec<usize> = (0..chain.len()).filter(|at| !chain[..*at].contains(&chain[*at])).collect();
     let next = Mutex::new(todo.into_iter());
     let failed: Mutex<Vec<(usize, LayerError)>> = Mutex::default();
-    let unpack = |at: usize| -> Result<(), LayerError> {
+    let one = |at: usize| -> Result<(), LayerError> {
         let layer = &image.layers[at];
         if store.layer(&layer.diff_id)?.is_none() {
             let file =
@@ -415,7 +434,7 @@ fn finish(store: &Store, found: Found, events: &Events) -> Result<Loaded, LoadEr
     let work = || {
         loop {
             let Some(at) = lock(&next).next() else { return };
-            if let Err(error) = unpack(at) {
+            if let Err(error) = one(at) {
                 lock(&failed).push((at, error));
             }
         }
@@ -430,20 +449,10 @@ fn finish(store: &Store, found: Found, events: &Events) -> Result<Loaded, LoadEr
     failed.sort_by_key(|(at, _)| *at);
     for (at, error) in failed {
         let diff_id = chain[at];
-        let again = if may_pass_later(&error) { unpack(at) } else { Err(error) };
+        let again = if may_pass_later(&error) { one(at) } else { Err(error) };
         again.map_err(|source| LoadError::Layer { diff_id, source })?;
     }
-    for layer in &image.layers {
-        store.remember_blob(&layer.diff_id, KnownBlob::of(layer.descriptor.clone()))?;
-    }
-    store.put_image(&image)?;
-    if names.is_empty() {
-        store.image_keep(&image)?;
-    }
-    for name in &names {
-        store.name_set(name, &image)?;
-    }
-    Ok(Loaded { names, image })
+    Ok(())
 }
 
 /// A name as it would be found below the archive's root.

@@ -1,6 +1,7 @@
 //! The registry client that the settings describe.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -54,6 +55,57 @@ pub(crate) fn client_as(settings: &Settings, registry: &str, login: Login, tls_v
     config.credentials.given.insert(registry.to_owned(), login);
     if !tls_verify {
         config.insecure.insert(registry.to_owned());
+    }
+    Ok(Client::new(config))
+}
+
+/// How one registry is reached, where flags say so.
+#[derive(Debug)]
+pub(crate) struct Reach<'a> {
+    /// `HOST[:PORT]`
+    pub(crate) registry: &'a str,
+    pub(crate) login: Option<Login>,
+    /// No login, whatever files say.
+    pub(crate) anonymous: bool,
+    /// The only file with logins.
+    pub(crate) auth_file: Option<&'a PathBuf>,
+    pub(crate) tls_verify: bool,
+    /// The only directory with certificates.
+    pub(crate) certificates: Option<&'a PathBuf>,
+    /// Tries after the first one.
+    pub(crate) retries: Option<u32>,
+}
+
+/// A client for one registry.
+///
+/// # Errors
+/// As [`client`]; also where the file with logins is missing.
+pub(crate) fn client_for(settings: &Settings, reach: &Reach<'_>) -> anyhow::Result<Client> {
+    let mut settings = settings.clone();
+    if let Some(file) = reach.auth_file {
+        if !file.is_file() {
+            bail!("no such file with logins: {}", file.display());
+        }
+        settings.docker_config = None;
+        settings.podman_auth_files.clear();
+        settings.auth_file = Some(file.clone());
+    }
+    let mut config = config(&settings, &[])?;
+    if reach.anonymous {
+        config.credentials = Credentials::default();
+    }
+    if let Some(login) = &reach.login {
+        config.credentials.given.insert(reach.registry.to_owned(), login.clone());
+    }
+    if !reach.tls_verify {
+        config.insecure.insert(reach.registry.to_owned());
+    }
+    if let Some(dir) = reach.certificates {
+        let host = if reach.registry == "docker.io" { "registry-1.docker.io" } else { reach.registry };
+        config.certificate_dir_of.insert(host.to_owned(), dir.clone());
+    }
+    if let Some(retries) = reach.retries {
+        config.retry.attempts = retries.saturating_add(1);
     }
     Ok(Client::new(config))
 }

@@ -45,7 +45,7 @@ pub(super) fn blobs_of(images: &[Named]) -> BTreeMap<Digest, u64> {
 }
 
 /// Tells that a blob was written out.
-pub(super) fn report(digest: &Digest, size: u64, events: &Events) {
+pub(crate) fn report(digest: &Digest, size: u64, events: &Events) {
     let (id, total) = (digest.to_string(), Some(size));
     events.send(Event::Progress { id, action: Action::Export, vertex: None, current: size, total, done: true });
 }
@@ -54,10 +54,9 @@ fn write(
     store: &Store,
     images: &[Named],
     docker: bool,
-    mut writer: impl Write,
+    writer: impl Write,
     events: &Events,
 ) -> Result<(), ExportError> {
-    let failed = |source| ExportError::Write { what: "the archive".to_owned(), source };
     let blobs = blobs_of(images);
     // Before the first byte goes out, everything must be there.
     for (digest, size) in &blobs {
@@ -65,28 +64,40 @@ fn write(
             return Err(crate::content::ContentError::Missing { digest: *digest }.into());
         }
     }
+    let mut files = vec![("index.json", index_json(index_entries(images))?)];
+    if docker {
+        files.push(("manifest.json", docker_manifest(images)?));
+    }
+    files.push(("oci-layout", OCI_LAYOUT.to_vec()));
+    write_tar(&blobs, |digest| Ok(store.content().open(digest)?), &files, writer, events)
+}
+
+/// Writes blobs with their sizes, then documents, as a tar.
+pub(crate) fn write_tar<R: Read>(
+    blobs: &BTreeMap<Digest, u64>,
+    open: impl Fn(&Digest) -> Result<R, ExportError>,
+    files: &[(&str, Vec<u8>)],
+    mut writer: impl Write,
+    events: &Events,
+) -> Result<(), ExportError> {
+    let failed = |source| ExportError::Write { what: "the archive".to_owned(), source };
     for directory in ["blobs/", "blobs/sha256/"] {
         writer.write_all(&header(directory, EntryKind::Directory, 0o755)).map_err(failed)?;
     }
-    for (digest, size) in &blobs {
+    for (digest, size) in blobs {
         let kind = EntryKind::File { size: *size, extents: None };
         writer.write_all(&header(&format!("blobs/sha256/{}", digest.hex()), kind, 0o644)).map_err(failed)?;
-        let copied = std::io::copy(&mut store.content().open(digest)?.take(*size), &mut writer).map_err(failed)?;
+        let copied = std::io::copy(&mut open(digest)?.take(*size), &mut writer).map_err(failed)?;
         if copied != *size {
             return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
         }
         writer.write_all(&[0; 512][..padding(*size)]).map_err(failed)?;
         report(digest, *size, events);
     }
-    let mut files = vec![("index.json", index_json(index_entries(images))?)];
-    if docker {
-        files.push(("manifest.json", docker_manifest(images)?));
-    }
-    files.push(("oci-layout", OCI_LAYOUT.to_vec()));
     for (name, bytes) in files {
         let kind = EntryKind::File { size: bytes.len() as u64, extents: None };
         writer.write_all(&header(name, kind, 0o644)).map_err(failed)?;
-        writer.write_all(&bytes).map_err(failed)?;
+        writer.write_all(bytes).map_err(failed)?;
         writer.write_all(&[0; 512][..padding(bytes.len() as u64)]).map_err(failed)?;
     }
     writer.write_all(&end()).map_err(failed)?;

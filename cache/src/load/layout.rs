@@ -31,10 +31,21 @@ pub fn load_layout(
 ) -> Result<Image, LoadError> {
     let dir = fs::open_dir(path).map_err(LayerError::from).map_err(ImageError::from)?;
     let layout = Layout { dir: &dir };
-    let text = layout.read("index.json")?;
+    let entry = &entry_of_layout(&layout.read("index.json")?, which)?;
+    let mut contents = Contents::default();
+    let result = layout.bring(&mut contents, store, platform, entry).and_then(|()| {
+        let image = contents.oci_image(store, platform, entry)?;
+        finish(store, Found { names: Vec::new(), image }, events)
+    });
+    contents.forget(store, result.as_ref().map_or(&[][..], std::slice::from_ref));
+    Ok(result?.image)
+}
+
+/// The entry of an `index.json` that `which` names, or the only one.
+pub(crate) fn entry_of_layout(index: &[u8], which: Option<&str>) -> Result<Descriptor, LoadError> {
     let malformed = |source| LoadError::Malformed { name: "index.json".to_owned(), source };
-    let index: ImageIndex = serde_json::from_slice(&text).map_err(malformed)?;
-    let wanted = which.unwrap_or("latest");
+    let index: ImageIndex = serde_json::from_slice(index).map_err(malformed)?;
+    let wanted = which.map_or("latest", |name| name.strip_prefix('@').unwrap_or(name));
     let named = |entry: &&Descriptor| {
         let called = |name: &str| {
             annotation(entry, name).is_some_and(|text| {
@@ -44,18 +55,11 @@ pub fn load_layout(
         };
         entry.digest().to_string() == wanted || called(REF_NAME) || called(IMAGE_NAME)
     };
-    let entry = match (index.manifests().iter().find(named), index.manifests().as_slice()) {
-        (Some(entry), _) => entry,
-        (None, [entry]) if which.is_none() => entry,
-        _ => return Err(LoadError::Missing { name: wanted.to_owned() }),
-    };
-    let mut contents = Contents::default();
-    let result = layout.bring(&mut contents, store, platform, entry).and_then(|()| {
-        let image = contents.oci_image(store, platform, entry)?;
-        finish(store, Found { names: Vec::new(), image }, events)
-    });
-    contents.forget(store, result.as_ref().map_or(&[][..], std::slice::from_ref));
-    Ok(result?.image)
+    match (index.manifests().iter().find(named), index.manifests().as_slice()) {
+        (Some(entry), _) => Ok(entry.clone()),
+        (None, [entry]) if which.is_none() => Ok(entry.clone()),
+        _ => Err(LoadError::Missing { name: wanted.to_owned() }),
+    }
 }
 
 struct Layout<'a> {

@@ -28,17 +28,29 @@ impl Certificates {
             _ => {}
         }
         for dir in dirs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name))) {
-            match std::fs::read_dir(&dir) {
-                Ok(entries) => {
-                    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-                    files.sort();
-                    return Self::among(&files);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(&dir, error)),
+            if let Some(found) = Self::read(&dir)? {
+                return Ok(found);
             }
         }
         Ok(Self::default())
+    }
+
+    /// Of a directory that holds those of one host; it must be there.
+    pub(super) fn within(dir: &Path) -> Result<Self, RegistryError> {
+        Self::read(dir)?.ok_or_else(|| failed(dir, "no such directory"))
+    }
+
+    /// Nothing where there is no such directory.
+    fn read(dir: &Path) -> Result<Option<Self>, RegistryError> {
+        match std::fs::read_dir(dir) {
+            Ok(entries) => {
+                let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+                files.sort();
+                Self::among(&files).map(Some)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(dir, error)),
+        }
     }
 
     fn among(files: &[PathBuf]) -> Result<Self, RegistryError> {

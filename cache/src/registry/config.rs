@@ -22,6 +22,8 @@ pub struct RegistryConfig {
     pub ca_files: Vec<PathBuf>,
     /// Directories with certificates of single registries, in a directory `host[:port]` each; the first one counts.
     pub certificate_dirs: Vec<PathBuf>,
+    /// Directories with the certificates of one host, by `host[:port]`; they count instead of those above.
+    pub certificate_dir_of: BTreeMap<String, PathBuf>,
     /// Proxies.
     pub proxies: Proxies,
     /// When to try again.
@@ -43,6 +45,7 @@ impl Default for RegistryConfig {
             credentials: Credentials::default(),
             ca_files: Vec::new(),
             certificate_dirs: Vec::new(),
+            certificate_dir_of: BTreeMap::new(),
             proxies: Proxies::default(),
             retry: Retry::default(),
             parallel: 6,

@@ -69,6 +69,14 @@ pub enum RegistryError {
         /// Why.
         source: std::io::Error,
     },
+    /// What was to be sent cannot be read, or is not what it is called.
+    #[error("read blob {digest} to send it")]
+    Unread {
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        source: std::io::Error,
+    },
     /// No such tag, digest or repository.
     #[error("{reference} is not known to the registry")]
     NotFound {

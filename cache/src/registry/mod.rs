@@ -16,6 +16,7 @@ mod file;
 mod helper;
 mod logins;
 mod push;
+mod relay;
 mod resolve;
 mod rules;
 mod tls;
@@ -43,7 +44,10 @@ pub use credentials::{ConfigFile, Credentials, Login};
 pub use error::RegistryError;
 pub use file::{Fetched, FileRequest, Version, host_of};
 pub use logins::{Kept, LoginFile};
+pub(crate) use push::lacks_blob;
+pub(crate) use relay::{Chunk, Relayed};
 pub use rules::{Mirror, PullBy, Rule};
+pub(crate) use upload::OpenBlob;
 
 /// A client for any number of registries. Cheap to clone; tokens and connections are shared.
 #[derive(Clone)]

@@ -147,7 +147,7 @@ impl Client {
         self.upload(endpoint, repository, parcel, session, &stored(store, parcel.digest), events).await
     }
 
-    async fn put_manifest(
+    pub(super) async fn put_manifest(
         &self,
         endpoint: &Endpoint,
         repository: &str,
@@ -205,7 +205,7 @@ fn parcels(registry: &str, repository: &str, store: &Store, image: &Image) -> Re
 }
 
 /// Whether a manifest was refused because a blob of it is missing.
-fn lacks_blob(error: &RegistryError) -> bool {
+pub(crate) fn lacks_blob(error: &RegistryError) -> bool {
     match error {
         RegistryError::Status { status, message, .. } => {
             let status = StatusCode::from_u16(*status).unwrap_or_default();

@@ -18,10 +18,10 @@ use crate::store::Store;
 const DEPTH: usize = 3;
 
 /// A document and where its bytes came from.
-struct Fetched {
-    bytes: Vec<u8>,
+pub(super) struct Fetched {
+    pub(super) bytes: Vec<u8>,
     digest: Digest,
-    media_type: Option<String>,
+    pub(super) media_type: Option<String>,
 }
 
 impl Client {
@@ -154,7 +154,7 @@ impl Client {
 
     /// A document from the first address that has it as it should be; one that is damaged or cut short is asked for
     /// once more.
-    async fn document(
+    pub(super) async fn document(
         &self,
         reference: &Reference,
         path: &str,

@@ -185,7 +185,11 @@ impl Transport {
         if let Some(certificates) = known.get(host) {
             return Ok(Arc::clone(certificates));
         }
-        let certificates = Arc::new(Certificates::of(&self.config.certificate_dirs, host)?);
+        let certificates = match self.config.certificate_dir_of.get(host) {
+            Some(dir) => Certificates::within(dir)?,
+            None => Certificates::of(&self.config.certificate_dirs, host)?,
+        };
+        let certificates = Arc::new(certificates);
         known.insert(host.to_owned(), Arc::clone(&certificates));
         Ok(certificates)
     }

@@ -7,6 +7,7 @@ mod bake;
 mod build;
 mod cache;
 mod container;
+mod copy;
 mod ignored;
 mod image;
 mod login;
@@ -26,6 +27,7 @@ pub(crate) use bake::{Bake, Listed, Listing};
 pub(crate) use build::{Build, Check, FindingsForm};
 pub(crate) use cache::{Bucket, CacheFrom, CacheTo, Place};
 pub(crate) use container::{ContainerCommand, Exec, Kill, Logs, Ps, Remove, Run, Stop};
+pub(crate) use copy::{Copy, End, Kind, MultiArch};
 pub(crate) use ignored::Ignored;
 pub(crate) use image::{
     History, ImageCommand, Images, Import, Inspect, InspectThese, Load, Pull, Push, RemoveImages, Save, Tag,
@@ -101,6 +103,8 @@ pub(crate) enum Command {
     Pull(Pull),
     /// Send an image to a registry
     Push(Push),
+    /// Copy an image between registries, layouts, archives, directories and the store
+    Copy(Box<Copy>),
     /// Prove to a registry who you are, and keep the proof
     Login(Login),
     /// Forget a login
@@ -196,7 +200,7 @@ impl Command {
 
     /// Whether files of images come into the store, with their owners.
     pub(crate) const fn unpacks(&self) -> bool {
-        matches!(self, Self::Build(_) | Self::Pull(_) | Self::Load(_) | Self::Import(_))
+        matches!(self, Self::Build(_) | Self::Pull(_) | Self::Load(_) | Self::Import(_) | Self::Copy(_))
     }
 }
 

@@ -7,6 +7,7 @@ mod call;
 mod collect;
 mod container_filter;
 mod containers;
+mod copy;
 pub(crate) mod dockerfile;
 mod exec;
 mod history;
@@ -85,6 +86,7 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::Tag(args) => tag::run(app, &args),
         Command::Pull(args) => pull::run(app, args),
         Command::Push(args) => push::run(app, args),
+        Command::Copy(args) => copy::run(app, *args),
         Command::Login(args) => login::login(app, &args),
         Command::Logout(args) => login::logout(app, &args),
         Command::Save(args) => save::run(app, &args),

@@ -15,6 +15,7 @@ mod calls;
 mod concurrent;
 mod containers;
 mod contexts;
+mod copy;
 mod dockerfiles;
 mod errors;
 mod export;
