@@ -14,6 +14,7 @@ pub mod copy;
 pub mod digest;
 pub mod export;
 pub mod fs;
+pub mod fsck;
 pub mod gc;
 pub mod image;
 pub mod import;

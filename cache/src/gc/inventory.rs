@@ -281,7 +281,7 @@ fn referrers(store: &Store) -> Result<Vec<Referrer>, ImageError> {
 }
 
 /// All files below a directory, sorted; none where it is not there.
-pub(super) fn files_below(directory: &Path) -> Vec<(PathBuf, Metadata)> {
+pub(crate) fn files_below(directory: &Path) -> Vec<(PathBuf, Metadata)> {
     let (mut files, mut left) = (Vec::new(), vec![directory.to_owned()]);
     while let Some(directory) = left.pop() {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {

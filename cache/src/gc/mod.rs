@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use filter::{Filter, FilterError};
+pub(crate) use inventory::files_below;
 pub use policy::{Limits, Rule, choose};
+pub(crate) use reach::digests_of_file;
 pub use usage::{Kind, Usage};
 
 use inventory::{Inventory, Thing};

@@ -107,7 +107,7 @@ fn container_digests(store: &Store) -> Result<BTreeSet<Digest>, StoreError> {
 }
 
 /// The digests in a file of at most 16 MiB; none where it cannot be read.
-pub(super) fn digests_of_file(path: &std::path::Path) -> Vec<Digest> {
+pub(crate) fn digests_of_file(path: &std::path::Path) -> Vec<Digest> {
     let mut text = Vec::new();
     let read = File::open(path).and_then(|file| file.take(DOCUMENT_LIMIT).read_to_end(&mut text));
     if read.is_ok() { digests_in(&text) } else { Vec::new() }

@@ -6,6 +6,7 @@
 //! bit for bit; of a foreign one (pulled, loaded) the original blob is the truth.
 
 mod apply;
+mod check;
 mod commit;
 mod decompress;
 mod privilege;
@@ -31,6 +32,7 @@ use crate::store::{Claim, Store, StoreError};
 
 pub(crate) use apply::Applier;
 pub use apply::{Extracted, Owner};
+pub(crate) use check::LayerState;
 pub use decompress::{Compression, decompress};
 pub use retime::{Span, Times};
 pub(crate) use tree::exported;

@@ -45,7 +45,7 @@ pub(crate) use session::Session;
 pub const FORMAT_VERSION: u32 = 1;
 
 /// Directories of the store.
-const DIRECTORIES: [&str; 7] = ["blobs/sha256", "layers", "records", "names", "caches", "containers", "tmp"];
+pub(crate) const DIRECTORIES: [&str; 7] = ["blobs/sha256", "layers", "records", "names", "caches", "containers", "tmp"];
 
 /// In whose name the store is kept; whiteouts and opaque directories are marked differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +160,31 @@ impl Store {
             }
             Some(_) => {}
         }
+        let store = Self::of(root, dir, mode);
+        session::remove_leftovers(&store)?;
+        Ok(store)
+    }
+
+    /// Opens a store that is there, whatever is wrong with it, and changes nothing: to check it. A format that
+    /// cannot be read counts as ours.
+    pub(crate) fn open_damaged(root: &Path, mode: Mode) -> Result<Self, StoreError> {
+        let dir = fs::open_dir(root)?;
+        let root = std::path::absolute(root).act("resolve", root)?;
+        let is_ours = |name: &Vec<u8>| [&b"blobs"[..], b"layers", b"records"].contains(&name.as_slice());
+        match read_format(&dir, &root) {
+            Ok(Some(Format { version, .. })) if version != FORMAT_VERSION => {
+                Err(StoreError::Version { root, found: version })
+            }
+            Ok(Some(Format { mode: found, .. })) if found != mode => {
+                Err(StoreError::WrongMode { root, found, wanted: mode })
+            }
+            Ok(None) if !fs::sorted_names(&dir)?.iter().any(is_ours) => Err(StoreError::NotAStore { root }),
+            Ok(_) | Err(StoreError::Corrupt { .. }) => Ok(Self::of(root, dir, mode)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of(root: PathBuf, dir: OwnedFd, mode: Mode) -> Self {
         let inner = Inner {
             root,
             dir,
@@ -170,9 +195,7 @@ impl Store {
             claims: Mutex::default(),
             grown: AtomicU64::new(0),
         };
-        let store = Self { inner: Arc::new(inner) };
-        session::remove_leftovers(&store)?;
-        Ok(store)
+        Self { inner: Arc::new(inner) }
     }
 
     /// Where the store lies; absolute.
@@ -364,13 +387,19 @@ fn create(dir: &OwnedFd, root: &Path, mode: Mode) -> Result<(), StoreError> {
     for path in DIRECTORIES {
         make_directories(dir, path)?;
     }
-    let format = serde_json::to_vec(&Format { version: FORMAT_VERSION, mode });
-    let format = format.map_err(|source| StoreError::Corrupt { path: root.join("format"), source })?;
     let index = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
     create_whole(dir, root, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    create_whole(dir, root, "index.json", index)?;
-    create_whole(dir, root, "format", &format)?;
+    // A store that has lost its format keeps its names.
+    if read_small(dir, "index.json").act("read", root.join("index.json"))?.is_none_or(|text| text.is_empty()) {
+        create_whole(dir, root, "index.json", index)?;
+    }
+    create_whole(dir, root, "format", &format_json(mode))?;
     Ok(rustix::fs::fsync(dir).act("sync", root)?)
+}
+
+/// The text of `format`.
+pub(crate) fn format_json(mode: Mode) -> Vec<u8> {
+    serde_json::json!({ "version": FORMAT_VERSION, "mode": mode }).to_string().into_bytes()
 }
 
 /// Makes a durable file whole, in the place of a half-made store's.

@@ -8,6 +8,7 @@ mod build;
 mod cache;
 mod container;
 mod copy;
+mod fsck;
 mod ignored;
 mod image;
 mod login;
@@ -28,6 +29,7 @@ pub(crate) use build::{Build, Check, FindingsForm};
 pub(crate) use cache::{Bucket, CacheFrom, CacheTo, Place};
 pub(crate) use container::{ContainerCommand, Exec, Kill, Logs, Ps, Remove, Run, Stop};
 pub(crate) use copy::{Copy, End, Kind, MultiArch};
+pub(crate) use fsck::Fsck;
 pub(crate) use ignored::Ignored;
 pub(crate) use image::{
     History, ImageCommand, Images, Import, Inspect, InspectThese, Load, Pull, Push, RemoveImages, Save, Tag,
@@ -121,6 +123,8 @@ pub(crate) enum Command {
     Prune(PruneCache),
     /// Show what the build cache holds
     Du(DiskUsage),
+    /// Check the store for damage, and mend it
+    Fsck(Fsck),
     /// Look after the build cache
     #[command(subcommand, alias = "buildx")]
     Builder(Builder),

@@ -10,6 +10,7 @@ mod containers;
 mod copy;
 pub(crate) mod dockerfile;
 mod exec;
+mod fsck;
 mod history;
 mod image_filter;
 mod images;
@@ -96,6 +97,7 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::Prune(args) => prune::prune(app, &args, false),
         Command::Du(args) => prune::du(app, &args),
         Command::Info(args) => info::run(app, &args.format),
+        Command::Fsck(args) => fsck::run(app, &args),
         Command::Builder(command) => prune::builder(app, &command),
         Command::System(command) => prune::system(app, &command),
         Command::PruneImages(args) => prune::prune_images(app, &args),

@@ -21,6 +21,7 @@ mod errors;
 mod export;
 mod flags;
 mod format;
+mod fsck;
 mod gc;
 mod git_http;
 mod hostile_contexts;
