@@ -1,7 +1,7 @@
 //! Archives that `ADD` unpacks: any tar, compressed or not, into a directory of a root file system.
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::archive::{EntryKind, Limits, Reader};
 use crate::fs::Act;
@@ -26,6 +26,11 @@ pub fn extract_into(
     let root = root.as_fd().try_clone_to_owned().act("open", "/")?;
     let mut stream = decompress(reader).map_err(LayerError::Read)?;
     Applier::plain(root, mode, path.to_vec(), owner).run(&mut stream, Limits::default())
+}
+
+/// Unpacks an uncompressed tar into the directory `root`, under the rules of [`extract_into`].
+pub(crate) fn extract_plain(root: OwnedFd, mut reader: impl Read, mode: Mode) -> Result<Extracted, LayerError> {
+    Applier::plain(root, mode, Vec::new(), Owner::Archive).run(&mut reader, Limits::default())
 }
 
 /// Whether a file is an archive that `ADD` unpacks: a tar, or something compressed that decompresses to one. Reads

@@ -195,7 +195,8 @@ impl Inventory {
                     continue;
                 }
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let lock = shelf.path().join(format!("{name}.lock"));
+                // Whoever fills a new one holds its lock, too.
+                let lock = shelf.path().join(format!("{}.lock", name.trim_end_matches(".part")));
                 let used = fs::symlink_metadata(&lock).map_or(0, |lock| modified(&lock));
                 let shelf_name = shelf.file_name().to_string_lossy().into_owned();
                 let part = Usage {

@@ -156,6 +156,12 @@ impl Store {
         check(*diff_id, actual)?;
         Ok(size)
     }
+
+    /// Writes the tar of a directory that is no layer, in a fixed order, without an entry for itself.
+    pub(crate) fn directory_tar(&self, directory: &OwnedFd, writer: impl Write + Send) -> Result<(), LayerError> {
+        stream::write_tar(directory, &tree::walk(directory, self.mode().opaque_xattr())?, writer)?;
+        Ok(())
+    }
 }
 
 /// Whether a step left the root directory as it was. Its time does not count: every entry made in it changes it.

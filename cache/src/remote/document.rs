@@ -4,10 +4,13 @@
 //! himself. It holds digests and times, never the step's text, arguments or environment, so nothing secret can be in
 //! it. The reader derives the key himself and takes an entry for no other.
 
+use std::collections::HashSet;
+
 use lap_solver::digest::Key;
 use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 
+use super::Chunk;
 use crate::digest::Digest;
 use crate::image::manifest;
 use crate::layer::Span;
@@ -32,6 +35,9 @@ pub struct Document {
     /// hash them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub selections: Vec<(Key, Key)>,
+    /// The parts of a cache mount, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chunks: Vec<Chunk>,
 }
 
 /// What a step yielded.
@@ -75,7 +81,13 @@ impl Document {
         entries.dedup_by_key(|entry| entry.key);
         selections.sort_unstable();
         selections.dedup();
-        Self { lapstrake_cache: FORMAT, entries, selections }
+        Self { lapstrake_cache: FORMAT, entries, selections, chunks: Vec::new() }
+    }
+
+    /// Of a cache mount.
+    #[must_use]
+    pub const fn of_mount(chunks: Vec<Chunk>) -> Self {
+        Self { lapstrake_cache: FORMAT, entries: Vec::new(), selections: Vec::new(), chunks }
     }
 
     /// Reads a document; nothing where it is none, or of another version.
@@ -88,7 +100,7 @@ impl Document {
     /// The document without what cannot be right.
     #[must_use]
     pub fn checked(mut self) -> Option<Self> {
-        if self.lapstrake_cache != FORMAT {
+        if self.lapstrake_cache != FORMAT || !self.chunks.iter().all(Chunk::is_plausible) {
             return None;
         }
         self.entries.truncate(ENTRIES);
@@ -111,13 +123,10 @@ impl Document {
     /// The blobs that the entries name, each once, in order.
     #[must_use]
     pub fn blobs(&self) -> Vec<Descriptor> {
-        let mut blobs: Vec<Descriptor> = Vec::new();
-        for blob in self.entries.iter().filter_map(|entry| entry.layer.as_ref()?.blob.as_ref()) {
-            if !blobs.iter().any(|other| other.digest() == blob.digest()) {
-                blobs.push(blob.clone());
-            }
-        }
-        blobs
+        let layers = self.entries.iter().filter_map(|entry| entry.layer.as_ref()?.blob.as_ref());
+        let all = layers.chain(self.chunks.iter().map(|chunk| &chunk.blob));
+        let mut seen = HashSet::new();
+        all.filter(|blob| seen.insert(blob.digest().to_string())).cloned().collect()
     }
 }
 

@@ -67,6 +67,12 @@ pub enum RemoteError {
     /// A directory that others are writing to.
     #[error("another build is writing to it")]
     Busy,
+    /// Builds that run use a cache mount that is to be exported.
+    #[error("the cache mount {id} is in use by other builds")]
+    MountBusy {
+        /// Its id.
+        id: String,
+    },
     /// A thread of ours ended without a result.
     #[error("a transfer was cancelled")]
     Cancelled,

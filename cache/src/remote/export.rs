@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 
 use super::import::{Imports, within};
+use super::mounts::{Mounts, UsedMount};
 use super::{Backend, Claim, Document, Entry, Name, RemoteError};
 use crate::digest::Digest;
 use crate::image::assemble::{AssembleOptions, layer_blob, own_blob};
@@ -69,6 +70,8 @@ pub struct Target {
     pub packing: Packing,
     /// Of which results.
     pub parts: Vec<Part>,
+    /// Whether the cache mounts that were used are written too.
+    pub mounts: bool,
     /// Whether a failure is only told.
     pub ignore_error: bool,
 }
@@ -113,6 +116,7 @@ struct Inner {
     tasks: Mutex<JoinSet<()>>,
     steps: Mutex<HashMap<Key, Step>>,
     selections: Mutex<BTreeMap<Key, Key>>,
+    mounts: Mounts,
     permits: Arc<Semaphore>,
     /// Layers whose blob is being made.
     making: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
@@ -146,6 +150,7 @@ impl Exports {
             tasks: Mutex::default(),
             steps: Mutex::default(),
             selections: Mutex::default(),
+            mounts: Mounts::default(),
             permits: Arc::new(Semaphore::new(PARALLEL)),
             making: Mutex::default(),
         };
@@ -175,6 +180,11 @@ impl Exports {
         }
     }
 
+    /// A step uses a cache mount.
+    pub fn note_mount(&self, used: UsedMount) {
+        self.inner.mounts.note(used);
+    }
+
     /// The identity of a part of a result.
     pub fn note_selection(&self, question: Key, answer: Key) {
         lock(&self.inner.selections).insert(question, answer);
@@ -191,7 +201,7 @@ impl Exports {
                 failed.push(Failed { label: target.backend.label().to_owned(), act, error, ignore });
             };
             let kept =
-                if writing.off.load(Ordering::Relaxed) { Ok(Vec::new()) } else { self.inner.conclude(writing).await };
+                if writing.off.load(Ordering::Relaxed) { Ok(Vec::new()) } else { self.inner.complete(writing).await };
             let kept = kept.unwrap_or_else(|error| {
                 writing.fail(error);
                 Vec::new()
@@ -340,6 +350,22 @@ impl Inner {
         }
         // Known to be elsewhere only: the layer's own directory gives one as good.
         Ok(own_blob(&self.store, diff_id, compression)?)
+    }
+
+    async fn complete(&self, writing: &Writing) -> Result<Vec<Name>, RemoteError> {
+        let names = self.conclude(writing).await?;
+        self.send_mounts(writing).await?;
+        Ok(names)
+    }
+
+    /// Writes the cache mounts of a target, for whom they are wanted.
+    async fn send_mounts(&self, writing: &Writing) -> Result<(), RemoteError> {
+        let target = &writing.target;
+        if !target.mounts {
+            return Ok(());
+        }
+        let steps: HashSet<Key> = target.parts.iter().flat_map(|part| &part.steps).copied().collect();
+        self.mounts.send(&target.backend, &self.store, &steps).await
     }
 
     /// Writes the documents that name all entries of a build. Returns the names of all that it has written.

@@ -75,6 +75,7 @@ impl GhaCache {
             Name::Latest => format!("lapstrake-{FORMAT}-{}-l-", self.scope),
             Name::Definition(key) => format!("lapstrake-{FORMAT}-{}-d-{key}-", self.scope),
             Name::Step(key) => format!("lapstrake-{FORMAT}-{}-k-{key}-", self.scope),
+            Name::Mount(key) => format!("lapstrake-{FORMAT}-{}-m-{key}-", self.scope),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Finding results in the caches of elsewhere, and fetching their layers when somebody needs the files.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use lap_solver::key::KeyInputs;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 
-use super::{Backend, Claim, Document, Entry, Name, RemoteError};
+use super::{Backend, Claim, Document, Entry, Name, RemoteError, mounts};
 use crate::digest::Digest;
 use crate::layer::{LayerError, Span};
 use crate::records::Records;
@@ -36,6 +37,9 @@ pub struct Source {
     pub backend: Arc<dyn Backend>,
     /// Whether it keeps entries by step, too.
     pub by_step: bool,
+    /// Whether new cache mounts begin with what it has of them. Unlike a step's result a mount has no key that says
+    /// what must be in it, and later builds use it: whoever may write this cache is trusted with all of them.
+    pub mounts: bool,
 }
 
 /// The caches that a build reads. Cheap to clone; without sources it does nothing.
@@ -167,6 +171,27 @@ impl Imports {
         let source = lock(&inner.known).entries.get(key).map(|(_, source)| *source);
         let reading = source.and_then(|source| inner.sources.get(source));
         reading.is_some_and(|reading| reading.source.backend.label() == label)
+    }
+
+    /// Fills the directory of a new cache mount with what the first cache that knows it has of it. False where none
+    /// does: the directory is empty then.
+    pub async fn fill_mount(&self, name: Key, into: &Path) -> bool {
+        let Some(inner) = &self.inner else { return false };
+        for (number, reading) in inner.sources.iter().enumerate() {
+            if !reading.source.mounts || reading.off.load(Ordering::Relaxed) {
+                continue;
+            }
+            match mounts::fill(&reading.source.backend, &inner.store, name, into).await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(error) => {
+                    inner.give_up(number, &error.chain());
+                    // What cannot be removed is a mount half filled, as a command that was interrupted leaves it.
+                    drop(mounts::clear(into));
+                }
+            }
+        }
+        false
     }
 
     /// Whether every layer of `snapshot` that came from a cache has proved to be what the cache said.

@@ -19,6 +19,7 @@ mod gha;
 mod http;
 mod import;
 mod local;
+mod mounts;
 mod registry;
 mod s3;
 
@@ -38,6 +39,7 @@ pub use export::{Exports, Failed, Mode, Packing, Part, Step, Target};
 pub use gha::{GhaCache, Protocol};
 pub use import::{Imports, Lost, Source};
 pub use local::{LocalCache, Selected};
+pub use mounts::{Chunk, UsedMount};
 pub use registry::{INLINE_FIELD, RegistryCache};
 pub use s3::{S3Cache, S3Options};
 
@@ -50,6 +52,8 @@ pub enum Name {
     Definition(Key),
     /// Of one step, by content key.
     Step(Key),
+    /// Of a cache mount, by what it is.
+    Mount(Key),
 }
 
 /// What a question to a cache comes back with.

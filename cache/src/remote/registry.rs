@@ -64,6 +64,7 @@ impl RegistryCache {
             Name::Latest => base,
             Name::Definition(key) => format!("{short}.{FORMAT}d.{key}"),
             Name::Step(key) => format!("{short}.{FORMAT}k.{key}"),
+            Name::Mount(key) => format!("{short}.{FORMAT}m.{key}"),
         }
     }
 

@@ -80,6 +80,7 @@ impl S3Cache {
             Name::Latest => "latest".to_owned(),
             Name::Definition(key) => format!("definitions/{key}"),
             Name::Step(key) => format!("steps/{key}"),
+            Name::Mount(key) => format!("mounts/{key}"),
         };
         format!("{prefix}{manifests_prefix}lapstrake-{FORMAT}/{cache}/{name}.json")
     }

@@ -42,7 +42,10 @@ pub(crate) struct Bucket {
 
 /// A cache to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CacheFrom(pub(crate) Place);
+pub(crate) struct CacheFrom {
+    pub(crate) place: Place,
+    pub(crate) mounts: bool,
+}
 
 /// A cache to write.
 #[derive(Debug, Clone)]
@@ -51,6 +54,7 @@ pub(crate) struct CacheTo {
     pub(crate) mode: Mode,
     pub(crate) packing: Packing,
     pub(crate) ignore_error: bool,
+    pub(crate) mounts: bool,
 }
 
 /// The fields of one flag, each to be used once.
@@ -105,6 +109,15 @@ impl Options {
     fn form(&mut self) -> Result<ArtifactForm, String> {
         let oci_types = self.truth("oci-mediatypes")?.unwrap_or(true);
         Ok(ArtifactForm::new(oci_types, self.truth("image-manifest")?.unwrap_or(true)))
+    }
+
+    /// Whether cache mounts belong to it.
+    fn mounts(&mut self) -> Result<bool, String> {
+        match self.take("mounts").as_deref() {
+            None | Some("none") => Ok(false),
+            Some("all") => Ok(true),
+            Some(other) => Err(format!("mounts={other}: write all or none")),
+        }
     }
 
     fn gha(&mut self) -> Place {
@@ -181,8 +194,9 @@ impl FromStr for CacheFrom {
             "inline" => return Err("type=inline is only written: read it with type=registry,ref=IMAGE".to_owned()),
             _ => return options.unknown_kind(),
         };
+        let mounts = options.mounts()?;
         options.end()?;
-        Ok(Self(place))
+        Ok(Self { place, mounts })
     }
 }
 
@@ -228,8 +242,12 @@ impl FromStr for CacheTo {
         }
         packing.force = options.truth("force-compression")?.unwrap_or(false);
         let ignore_error = options.truth("ignore-error")?.unwrap_or(true);
+        let mounts = options.mounts()?;
+        if mounts && place == Place::Inline {
+            return Err("mounts=all: an inline cache holds the layers of the image and no others".to_owned());
+        }
         options.end()?;
-        Ok(Self { place, mode, packing, ignore_error })
+        Ok(Self { place, mode, packing, ignore_error, mounts })
     }
 }
 
@@ -242,8 +260,8 @@ mod tests {
     #[test]
     fn a_reference_alone_is_a_registrys() {
         let reference = |reference: &str| Place::Registry { reference: reference.into(), form: ArtifactForm::Manifest };
-        assert_eq!("user/app:cache".parse(), Ok(CacheFrom(reference("user/app:cache"))));
-        assert_eq!("type=registry,ref=user/app".parse(), Ok(CacheFrom(reference("user/app"))));
+        assert_eq!("user/app:cache".parse(), Ok(CacheFrom { place: reference("user/app:cache"), mounts: false }));
+        assert_eq!("type=registry,ref=user/app".parse(), Ok(CacheFrom { place: reference("user/app"), mounts: false }));
         assert_eq!("user/app".parse::<CacheTo>().unwrap().place, reference("user/app"));
     }
 
@@ -265,10 +283,10 @@ mod tests {
         assert_eq!(whole.place, at(Selected::Tag("t".into()), ArtifactForm::Index, true));
         let digest = Digest::of(b"x");
         let old: CacheFrom = format!("type=local,src=x,tag=t,digest={digest}").parse().unwrap();
-        assert_eq!(old.0, at(Selected::Digest(digest), ArtifactForm::Manifest, false));
+        assert_eq!(old.place, at(Selected::Digest(digest), ArtifactForm::Manifest, false));
         assert!(local.mode == Mode::Min && local.ignore_error);
         let s3: CacheFrom = "type=s3,bucket=b,region=r,name=a;b,use_path_style=true".parse().unwrap();
-        let Place::S3(bucket) = s3.0 else { panic!("no bucket") };
+        let Place::S3(bucket) = s3.place else { panic!("no bucket") };
         assert!(bucket.path_style && bucket.names == ["a", "b"] && bucket.blobs_prefix == "blobs/");
         let gha: CacheTo = "type=gha,scope=main,mode=max".parse().unwrap();
         assert!(matches!(gha.place, Place::Gha { scope, .. } if scope == "main"));
@@ -276,6 +294,8 @@ mod tests {
             "type=registry",
             "type=local",
             "type=inline,mode=max",
+            "type=inline,mounts=all",
+            "type=local,dest=x,mounts=some",
             "type=local,dest=x,mode=all",
             "type=local,dest=x,what=1",
             "type=local,dest=x,tag=",

@@ -51,10 +51,11 @@ impl Caches {
             let request = job.request;
             let parts: Vec<Part> = images.iter().filter_map(|image| part(graph, image.root?)).collect();
             definitions.extend(parts.iter().map(|part| part.definition));
-            for CacheFrom(place) in &request.cache_from {
+            for CacheFrom { place, mounts } in &request.cache_from {
                 let Some(backend) = opener.open(place, request)? else { continue };
-                if !sources.iter().any(|source| source.backend.label() == backend.label()) {
-                    sources.push(Source { backend, by_step: true });
+                match sources.iter_mut().find(|source| source.backend.label() == backend.label()) {
+                    Some(source) => source.mounts |= mounts,
+                    None => sources.push(Source { backend, by_step: true, mounts: *mounts }),
                 }
             }
             for to in &request.cache_to {
@@ -62,10 +63,11 @@ impl Caches {
                 let same = |target: &&mut Target| target.backend.label() == backend.label() && target.mode == to.mode;
                 if let Some(target) = targets.iter_mut().find(same) {
                     target.parts.extend(parts.clone());
+                    target.mounts |= to.mounts;
                     continue;
                 }
-                let &CacheTo { mode, packing, ignore_error, .. } = to;
-                targets.push(Target { backend, mode, packing, parts: parts.clone(), ignore_error });
+                let &CacheTo { mode, packing, ignore_error, mounts, .. } = to;
+                targets.push(Target { backend, mode, packing, parts: parts.clone(), mounts, ignore_error });
             }
         }
         let imports = Imports::new(store, sources, definitions.into_iter().collect(), events);

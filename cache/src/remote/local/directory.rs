@@ -52,6 +52,7 @@ impl Directory {
             Name::Latest => "latest.json".to_owned(),
             Name::Definition(key) => format!("definitions/{key}.json"),
             Name::Step(key) => format!("steps/{key}.json"),
+            Name::Mount(key) => format!("mounts/{key}.json"),
         })
     }
 

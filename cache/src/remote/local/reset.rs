@@ -30,9 +30,10 @@ pub(super) fn reset(directory: &Directory, lock: &fs::File, kept: &[Name]) -> Re
     let kept: HashSet<PathBuf> = kept.iter().map(|name| directory.document(*name)).collect();
     let mut go = Vec::new();
     for tag in list(&directory.documents)? {
-        for kind in ["definitions", "steps"] {
+        for kind in ["definitions", "steps", "mounts"] {
             for path in list(&tag.join(kind))? {
-                if tag == directory.own && !kept.contains(&path) {
+                // A build that ran nothing has written no mount, and the next one wants them all the same.
+                if tag == directory.own && kind != "mounts" && !kept.contains(&path) {
                     go.push(path);
                     continue;
                 }

@@ -1,6 +1,6 @@
 //! Directories kept between builds, and who may use them at once: across processes, by `flock`.
 //!
-//! `caches/<hash of what it is>/<n>/` is a copy, `<n>.lock` its lock. `shared` users hold a shared lock, `private` and
+//! `caches/<hash of what it is>/<n>/` is a copy (`<n>.part` while it is filled), `<n>.lock` its lock. `shared` users hold a shared lock, `private` and
 //! `locked` ones an exclusive lock; `private` takes the first copy that nobody uses, `locked` waits for the first one.
 //! What it is: its id and how it begins (mode, owner, initial content), as in BuildKit. The id is never a path.
 
@@ -9,23 +9,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use lap_cache::remote::UsedMount;
 use lap_solver::digest::Key;
 use lap_solver::graph::CacheSharing;
 use rustix::fs::{FlockOperation, Gid, Mode, Uid};
 use rustix::io::Errno;
 use serde::Serialize;
 
+/// What a directory that is being filled is called in the end of its name.
+const PART: &str = "part";
 /// More users of one private cache at once are refused.
 const MAX_COPIES: u32 = 1024;
 
 /// A cache directory in use. Dropping it lets others have it.
 #[derive(Debug)]
 pub(super) struct CacheDir {
+    /// What it is.
+    pub(super) name: Key,
     pub(super) path: PathBuf,
     /// Whether it was made just now and may be filled. Only where nobody else has it: a shared one is filled under an
     /// exclusive lock, which [`CacheDir::share`] then gives up.
     pub(super) is_new: bool,
     lock: File,
+    lock_path: PathBuf,
     sharing: CacheSharing,
 }
 
@@ -49,7 +55,8 @@ impl NewCache {
 impl CacheDir {
     /// Takes the cache `id` below `caches`; waits where somebody else has it and it is `locked`.
     pub(super) async fn take(caches: &Path, id: &str, sharing: CacheSharing, new: NewCache) -> io::Result<Self> {
-        let dir = caches.join(new.name(id).to_hex());
+        let name = new.name(id);
+        let dir = caches.join(name.to_hex());
         std::fs::create_dir_all(&dir)?;
         let about = dir.join("about");
         if !about.exists() {
@@ -60,7 +67,7 @@ impl CacheDir {
         loop {
             let copies = if sharing == CacheSharing::Locked { 1 } else { MAX_COPIES };
             for copy in 0..copies {
-                if let Some(taken) = Self::try_take(&dir, copy, sharing, new)? {
+                if let Some(taken) = Self::try_take(&dir, name, copy, sharing, new)? {
                     return Ok(taken);
                 }
             }
@@ -73,9 +80,10 @@ impl CacheDir {
         }
     }
 
-    fn try_take(dir: &Path, copy: u32, sharing: CacheSharing, new: NewCache) -> io::Result<Option<Self>> {
-        let lock = File::options().create(true).append(true).open(dir.join(format!("{copy}.lock")))?;
-        let path = dir.join(copy.to_string());
+    fn try_take(dir: &Path, name: Key, copy: u32, sharing: CacheSharing, new: NewCache) -> io::Result<Option<Self>> {
+        let lock_path = dir.join(format!("{copy}.lock"));
+        let lock = File::options().create(true).append(true).open(&lock_path)?;
+        let mut path = dir.join(copy.to_string());
         loop {
             match Self::try_lock(&lock, &path, sharing)? {
                 // Pruned between the look and the lock: who makes it anew must be alone.
@@ -90,9 +98,10 @@ impl CacheDir {
         lock.set_modified(SystemTime::now())?;
         let is_new = !path.exists();
         if is_new {
+            path.set_extension(PART);
             make(&path, new)?;
         }
-        Ok(Some(Self { path, is_new, lock, sharing }))
+        Ok(Some(Self { name, path, is_new, lock, lock_path, sharing }))
     }
 
     /// Whether the lock that was taken is exclusive; nothing where it cannot be had.
@@ -114,16 +123,31 @@ impl CacheDir {
         }
     }
 
-    /// To be called once a new cache is filled.
-    pub(super) fn share(&self) -> io::Result<()> {
+    /// To be called once a new cache is filled: from here on others find it.
+    pub(super) fn share(&mut self) -> io::Result<()> {
+        if self.is_new {
+            let whole = self.path.with_extension("");
+            std::fs::rename(&self.path, &whole)?;
+            self.path = whole;
+        }
         if self.sharing == CacheSharing::Shared {
             rustix::fs::flock(&self.lock, FlockOperation::LockShared)?;
         }
         Ok(())
     }
+
+    /// What is told to caches of elsewhere.
+    pub(super) fn used(&self, step: Key, id: &str) -> UsedMount {
+        let (path, lock) = (self.path.clone(), self.lock_path.clone());
+        UsedMount { step, name: self.name, id: id.to_owned(), path, lock, shared: self.sharing == CacheSharing::Shared }
+    }
 }
 
 fn make(path: &Path, new: NewCache) -> io::Result<()> {
+    // Left by somebody who was killed.
+    if path.exists() {
+        std::fs::remove_dir_all(path)?;
+    }
     std::fs::create_dir(path)?;
     let dir = File::open(path)?;
     rustix::fs::fchown(&dir, Some(Uid::from_raw(new.uid)), Some(Gid::from_raw(new.gid)))?;
@@ -146,7 +170,7 @@ mod tests {
     }
 
     async fn take(dir: &Path, id: &str, sharing: CacheSharing) -> CacheDir {
-        let cache = CacheDir::take(dir, id, sharing, new()).await.unwrap();
+        let mut cache = CacheDir::take(dir, id, sharing, new()).await.unwrap();
         cache.share().unwrap();
         cache
     }

@@ -155,7 +155,7 @@ impl Step<'_> {
             tokio::task::spawn_blocking(move || emulators.prepare(&platform)).await?.map_err(ExecError::from)?;
         worker.ensure_layers(root).await?;
         let network = attach(worker, exec.network).await?;
-        let mut prepared = mounts::prepare(worker, exec, inputs).await?;
+        let mut prepared = mounts::prepare(worker, vertex.definition, exec, inputs).await?;
 
         let (store, parents) = (worker.store().clone(), root.diff_ids());
         let guard = guard && exec.security == Security::Sandbox && !prepared.may_give_privileges;

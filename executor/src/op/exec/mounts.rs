@@ -36,11 +36,12 @@ pub(super) struct Prepared {
 
 pub(super) async fn prepare(
     worker: &Arc<BuildWorker>,
+    step: Key,
     exec: &Exec,
     inputs: &[Output],
 ) -> Result<Prepared, WorkerError> {
     let mut prepared = Prepared::default();
-    let caches = prepared.caches(worker, exec, inputs).await?;
+    let caches = prepared.caches(worker, step, exec, inputs).await?;
     for (at, mount) in exec.mounts.iter().enumerate() {
         let source = match caches.get(&at) {
             Some(cache) => Some(MountSource::Bind { source: cache.clone(), below: None, recursive: false }),
@@ -182,6 +183,7 @@ impl Prepared {
     async fn caches(
         &mut self,
         worker: &Arc<BuildWorker>,
+        step: Key,
         exec: &Exec,
         inputs: &[Output],
     ) -> Result<BTreeMap<usize, PathBuf>, WorkerError> {
@@ -202,23 +204,35 @@ impl Prepared {
         }
         let mut taken = BTreeMap::new();
         for wanted in wanted.values() {
-            let path = self.cache(worker, wanted).await?;
+            let path = self.cache(worker, step, wanted).await?;
             taken.extend(wanted.mounts.iter().map(|at| (*at, path.clone())));
         }
         Ok(taken)
     }
 
-    async fn cache(&mut self, worker: &Arc<BuildWorker>, wanted: &Wanted<'_>) -> Result<PathBuf, WorkerError> {
+    async fn cache(
+        &mut self,
+        worker: &Arc<BuildWorker>,
+        step: Key,
+        wanted: &Wanted<'_>,
+    ) -> Result<PathBuf, WorkerError> {
         let Wanted { id, sharing, new, initial, .. } = *wanted;
         let failed = |source| ExecError::Cache { id: id.to_owned(), source };
-        let cache = CacheDir::take(&worker.store().root().join("caches"), id, sharing, new).await.map_err(failed)?;
-        if let (true, Some((input, path))) = (cache.is_new, initial) {
+        let mut cache =
+            CacheDir::take(&worker.store().root().join("caches"), id, sharing, new).await.map_err(failed)?;
+        if cache.is_new
+            && !worker.options.imports.fill_mount(cache.name, &cache.path).await
+            && let Some((input, path)) = initial
+        {
             if let Output::Layers(snapshot) = input {
                 worker.ensure_layers(snapshot).await?;
             }
             fill(cache.path.clone(), input.clone(), path.to_owned(), "/".to_owned(), worker).await?;
         }
         cache.share().map_err(failed)?;
+        if let Some(exports) = &worker.options.exports {
+            exports.note_mount(cache.used(step, id));
+        }
         self.may_give_privileges = true;
         let path = cache.path.clone();
         self.caches.push(cache);
