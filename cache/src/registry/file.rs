@@ -184,25 +184,34 @@ fn redirect(from: &Url, location: &str, verified: bool) -> Result<Url, RegistryE
         "http" => return refuse("from https to plain http"),
         _ => return refuse("neither http nor https"),
     }
-    if is_inside(&target) && !is_inside(from) {
+    if inside(&target).is_some_and(|place| inside(from) != Some(place)) {
         return refuse("into this machine or its link");
     }
     Ok(target)
 }
 
-/// Whether a host is this machine, or an address that only this machine's link has (cloud metadata).
-fn is_inside(url: &Url) -> bool {
+/// Where only this machine gets to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    /// Itself.
+    Machine,
+    /// What is on the same link, such as the metadata of a cloud.
+    Link,
+}
+
+fn inside(url: &Url) -> Option<Inside> {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    match address.map(|address| address.to_canonical()) {
+    let (machine, link) = match address.map(|address| address.to_canonical()) {
         Ok(std::net::IpAddr::V4(address)) => {
-            address.is_loopback() || address.is_link_local() || address.is_unspecified()
+            (address.is_loopback() || address.is_unspecified(), address.is_link_local())
         }
         Ok(std::net::IpAddr::V6(address)) => {
-            address.is_loopback() || address.is_unicast_link_local() || address.is_unspecified()
+            (address.is_loopback() || address.is_unspecified(), address.is_unicast_link_local())
         }
-        Err(_) => is_loopback(host) || host.ends_with(".localhost"),
-    }
+        Err(_) => (is_loopback(host) || host.ends_with(".localhost"), false),
+    };
+    if machine { Some(Inside::Machine) } else { link.then_some(Inside::Link) }
 }
 
 async fn receive(
@@ -321,5 +330,10 @@ mod tests {
         ] {
             assert!(follow("http://a/", to, false).is_none(), "{to}");
         }
+        // A server of this machine sends nobody to the link, nor one there to this machine.
+        for (from, to) in [("http://localhost/", "http://169.254.169.254/"), ("http://[fe80::1]/", "http://[::1]/")] {
+            assert!(follow(from, to, false).is_none(), "{from} {to}");
+        }
+        assert!(follow("http://169.254.1.1/", "http://169.254.1.2/", false).is_some());
     }
 }

@@ -207,7 +207,12 @@ impl GhaCache {
         });
         succeeded(response.await?).await?;
         let body = json!({"key": key, "version": Self::version(), "size_bytes": content.size().to_string()});
-        succeeded(self.twirp("FinalizeCacheEntryUpload", &body).await?).await
+        let response = self.twirp("FinalizeCacheEntryUpload", &body).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refusal(response).await);
+        }
+        // An entry that is not concluded is none.
+        if json_of(response).await?["ok"].as_bool() == Some(false) { Err(RemoteError::Answer) } else { Ok(()) }
     }
 }
 

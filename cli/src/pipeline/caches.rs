@@ -12,6 +12,7 @@ use lap_cache::remote::{
 };
 use lap_cache::store::Store;
 use lap_executor::worker::{Output, WorkerError};
+use lap_frontend::go::parse_bool;
 use lap_solver::drive::{Solution, SolveError};
 use lap_solver::event::{Event, Events};
 use lap_solver::graph::{Graph, Op, VertexId};
@@ -215,8 +216,9 @@ impl Opener<'_> {
                 Arc::new(LocalCache::new(dir, selected.clone()).written_as(*form, *reset))
             }
             Place::Gha { url, url_v2, token, scope } => {
-                let second = |name: &str| variable(name).is_some_and(|value| value == "true" || value == "1");
-                let results = || variable("ACTIONS_RESULTS_URL").filter(|_| second("ACTIONS_CACHE_SERVICE_V2"));
+                // Runners write "True".
+                let second = || variable("ACTIONS_CACHE_SERVICE_V2").and_then(|text| parse_bool(&text)) == Some(true);
+                let results = || variable("ACTIONS_RESULTS_URL").filter(|_| second());
                 let v2 = url_v2.clone().or_else(|| results().filter(|_| url.is_none()));
                 let v1 = url.clone().or_else(|| variable("ACTIONS_CACHE_URL"));
                 let address = v2.map(|url| (Protocol::V2, url)).or_else(|| v1.map(|url| (Protocol::V1, url)));

@@ -1,5 +1,7 @@
 //! `lap bake`: where definitions come from, what they may do, what is asked of them, and where results go.
 
+use std::io::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::support::{Lap, Said, needs, run};
@@ -122,6 +124,54 @@ fn every_target_can_be_asked() {
     let said = bake(&lap, &["good", "--set", "good.call=targets"]).ok();
     assert!(said.out.contains("app (default)"), "{}", said.out);
     assert_ne!(bake(&lap, &["--call", "dance"]).code, 0);
+}
+
+#[test]
+fn a_user_at_a_terminal_is_asked_for_leave() {
+    needs!(root);
+    let lap = Lap::new();
+    lap.write("outside/f", "f");
+    lap.write("work/Dockerfile", "FROM busybox\nCOPY --from=other / /other/\n");
+    lap.write("work/docker-bake.hcl", "target \"default\" {\n contexts = { other = \"../outside\" }\n}\n");
+    for (typed, code) in [
+        (Some("y\n"), 0),
+        (Some(" Y \n"), 0),
+        (Some("yes\n"), 1),
+        (Some("n\n"), 1),
+        (Some("\n"), 1),
+        (Some("\x04"), 1),
+        (None, 1),
+    ] {
+        let (mut user, program) = terminal();
+        let mut command = lap.command();
+        command.current_dir(lap.path("work")).args(["bake", "--progress", "plain"]).stdin(program);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+        let child = command.spawn().unwrap();
+        // What still holds the other end of the terminal.
+        drop(command);
+        match typed {
+            Some(text) => user.write_all(text.as_bytes()).unwrap(),
+            None => drop(std::mem::replace(&mut user, std::fs::File::open("/dev/null").unwrap())),
+        }
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        // One who has hung up may not be asked any more.
+        assert!(typed.is_none() || said.contains("continue? [y/N] "), "{typed:?}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{typed:?}: {said}");
+        assert_eq!(said.contains("COPY --from=other"), code == 0, "{typed:?}: {said}");
+    }
+}
+
+/// A terminal: where its user types, and what a program has of it.
+fn terminal() -> (std::fs::File, std::fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&user).unwrap();
+    unlockpt(&user).unwrap();
+    let name = ptsname(&user, Vec::new()).unwrap();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+    let program = rustix::fs::open(&*name, flags, rustix::fs::Mode::empty()).unwrap();
+    (user.into(), program.into())
 }
 
 #[test]

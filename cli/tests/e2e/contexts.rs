@@ -80,12 +80,58 @@ fn redirects_and_answers_that_are_not_followed_or_taken() {
     fail(Page::redirect("file:///etc/passwd"), "neither http nor https");
     fail(Page::redirect("/x"), "too many redirects");
     fail(Page::redirect(""), "redirects");
+    fail(Page::redirect("http://169.254.169.254/latest/meta-data"), "into this machine or its link");
+    fail(Page::redirect("http://[fe80::1%25eth0]/"), "redirects");
     fail(Page::new("x").header("Content-Length", "99999999999999"), "larger than");
     fail(Page { status: 404, ..Page::default() }, "404");
     let url = web.page("/start", Page::redirect("/end"));
     web.page("/end", Page::new("fine"));
     lap.build("app", &format!("FROM busybox\nADD {url} /x\n")).ok();
     assert_eq!(look(&lap, "app", "cat x"), "fine");
+}
+
+#[test]
+fn files_that_are_larger_than_they_should_be_leave_nothing() {
+    needs!(root);
+    needs!("unshare");
+    let (lap, web) = (Lap::new(), Web::start());
+    // Ten gigabytes are announced, a kilobyte comes, time and again.
+    let url = web.page("/short", Page::new([b'x'; 1024]).header("Content-Length", "10737418240"));
+    let said = lap.build("app", &format!("FROM busybox\nADD {url} /x\n")).code(1);
+    assert!(said.err.contains("1024") && said.err.contains("Dockerfile:2"), "{}", said.err);
+    assert!(web.requests().len() > 1);
+    let leftovers = || {
+        let found = run(
+            "find",
+            &[lap.path("store").as_os_str(), "-type".as_ref(), "f".as_ref(), "-name".as_ref(), "x".as_ref()],
+        );
+        found.ok().out
+    };
+    assert_eq!(leftovers(), "");
+
+    // One that never ends fills a disk: that is told, and the disk is as empty as before.
+    let url = web.page("/endless", Page::endless());
+    lap.write("ctx/Dockerfile", format!("FROM scratch\nADD {url} /x\n"));
+    let store = lap.path("small");
+    std::fs::create_dir(&store).unwrap();
+    let script = "mount -t tmpfs -o size=24m tmpfs \"$LAP_ROOT\" && \"$0\" build -t app ctx; echo \"code $?\" \
+                  && du -sm \"$LAP_ROOT\" && printf 'FROM scratch\\nCOPY Dockerfile /\\n' | \"$0\" build -q -f - ctx";
+    let program = lap.command().get_program().to_owned();
+    let output = Command::new("unshare")
+        .args(["--mount".as_ref(), "sh".as_ref(), "-c".as_ref(), script.as_ref(), program.as_os_str()])
+        .current_dir(lap.dir.path())
+        .env("LAP_ROOT", &store)
+        .env("LAP_RUN_DIR", lap.path("run"))
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(err.contains("No space left on device") && err.contains("Dockerfile:2"), "{err}");
+    let mut lines = out.lines();
+    assert_eq!(lines.next(), Some("code 1"), "{out}{err}");
+    let used = lines.next().and_then(|line| line.split_whitespace().next()).unwrap().parse::<u64>().unwrap();
+    assert!(used < 4, "{used} MiB are left behind");
+    assert!(lines.next().is_some_and(|id| id.starts_with("sha256:")), "{out}{err}");
 }
 
 #[test]

@@ -298,6 +298,21 @@ fn a_workflow_of_github_keeps_results_for_the_next_one() {
         let (said, _) = build(&machine(), DOCKERFILE, &["--cache-from", &from]);
         assert_eq!(ran(&said), [""; 0], "{version}: {}", said.err);
         assert!(service.requests().len() > 20);
+
+        // What a runner tells its steps is enough, in the words that it uses.
+        let before = service.requests().len();
+        let other = machine();
+        other.write("ctx/Dockerfile", DOCKERFILE);
+        let mut command = other.command();
+        command.env("ACTIONS_CACHE_SERVICE_V2", if version == "v2" { "True" } else { "" });
+        command.env("ACTIONS_RESULTS_URL", &service.url).env("ACTIONS_CACHE_URL", &service.url);
+        command.env("ACTIONS_RUNTIME_TOKEN", TOKEN).args(["build", "-q", "--cache-from", "type=gha,scope=main", "ctx"]);
+        assert!(command.output().unwrap().status.success());
+        let asked = &service.requests()[before..];
+        assert!(
+            !asked.is_empty() && asked.iter().any(|line| line.contains("/twirp/")) == (version == "v2"),
+            "{asked:?}"
+        );
     }
     let outside = machine();
     let (said, _) =

@@ -143,6 +143,10 @@ struct Sshd {
 
 impl Sshd {
     fn start(lap: &Lap, host_key: &Path, user_key: &Path) -> Self {
+        Self::start_at(0, lap, host_key, user_key)
+    }
+
+    fn start_at(port: u16, lap: &Lap, host_key: &Path, user_key: &Path) -> Self {
         let dir = host_key.parent().unwrap();
         // A connection that is kept by nobody else may be looked at by sshd only where this exists.
         std::fs::create_dir_all("/run/sshd").unwrap();
@@ -160,7 +164,7 @@ impl Sshd {
             keys.display()
         );
         std::fs::write(&config, text).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -177,6 +181,47 @@ impl Sshd {
     fn url(&self, path: &Path) -> String {
         format!("ssh://root@127.0.0.1:{}{}", self.port, path.display())
     }
+}
+
+#[test]
+fn addresses_as_scp_writes_them_go_to_the_usual_port() {
+    needs!(root);
+    needs!("git");
+    needs!("ssh-agent");
+    needs!("ip");
+    if !Path::new("/usr/sbin/sshd").exists() {
+        println!("SKIPPED {}: sshd is not installed", module_path!());
+        return;
+    }
+    // Such an address has no port: port 22 of a network that only this thread and its children have.
+    let alone = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        run("ip", &["link", "set", "lo", "up"]).ok();
+        let lap = Lap::new();
+        let (host, user) = (key(&lap, "host", "ed25519"), key(&lap, "user", "ed25519"));
+        let repository = Repository::new(lap.path("git/r.git"));
+        repository.write("sub/Dockerfile", "FROM busybox\nCOPY b /b\n");
+        repository.write("sub/b", "below");
+        repository.commit();
+        repository.git(&["tag", "v1"]);
+        let _sshd = Sshd::start_at(22, &lap, &host, &user);
+        let public = std::fs::read_to_string(host.with_extension("pub")).unwrap();
+        lap.write("home/.ssh/known_hosts", format!("127.0.0.1 {public}"));
+        let agent = format!("default={}", user.display());
+        let build = |context: &str| {
+            let mut command = lap.command();
+            command.env("HOME", lap.path("home")).env_remove("SSH_AUTH_SOCK");
+            let output = command.args(["build", "-q", "-t", "app", "--ssh", &agent, context]).output().unwrap();
+            assert!(output.status.success(), "{context}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let address = format!("root@127.0.0.1:{}", repository.0.display());
+        build(&format!("{address}#v1:sub"));
+        assert_eq!(lap.sh("app", "cat /b"), "below");
+        lap.write("ctx/Dockerfile", format!("FROM busybox\nADD {address} /r/\nADD {address}?subdir=sub /s/\n"));
+        build("ctx");
+        assert_eq!(lap.sh("app", "cat /r/sub/b /s/b"), "belowbelow");
+    };
+    std::thread::scope(|scope| scope.spawn(alone).join().unwrap());
 }
 
 #[test]

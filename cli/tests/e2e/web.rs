@@ -15,11 +15,17 @@ pub(crate) struct Page {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// The body is sent again and again, until nobody reads it any more.
+    pub(crate) endless: bool,
 }
 
 impl Page {
     pub(crate) fn new(body: impl AsRef<[u8]>) -> Self {
-        Self { status: 200, headers: Vec::new(), body: body.as_ref().to_vec() }
+        Self { status: 200, body: body.as_ref().to_vec(), ..Self::default() }
+    }
+
+    pub(crate) fn endless() -> Self {
+        Self { endless: true, ..Self::new(vec![b'x'; 1 << 16]) }
     }
 
     pub(crate) fn redirect(to: &str) -> Self {
@@ -106,12 +112,15 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     for (name, value) in &page.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    if status != 304 && !page.headers.iter().any(|(name, _)| name == "Content-Length") {
+    if status != 304 && !page.endless && !page.headers.iter().any(|(name, _)| name == "Content-Length") {
         head.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
     let mut stream = stream;
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;
+    while page.endless {
+        stream.write_all(body)?;
+    }
     stream.write_all(body)
 }
 

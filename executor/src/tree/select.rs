@@ -1,5 +1,7 @@
 //! What a COPY or a bind mount takes of a tree, and the identity of that.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::os::fd::AsFd;
 
 use lap_cache::records::Listed;
@@ -79,6 +81,8 @@ enum Part<'s> {
     Match(&'s [u8]),
     /// What lies there or below, and the digest of its content.
     Entry(&'s Selected<'s>, Key),
+    /// The entry before is a hard link to this one, which a copy keeps: number of its match, and path below that.
+    Link(usize, &'s [u8]),
 }
 
 impl Tree {
@@ -174,6 +178,10 @@ impl Tree {
             Part::Matches(count) => field(text, b'S', &count.to_le_bytes()),
             Part::Match(found) => field(text, b'M', found),
             Part::Entry(entry, digest) => entry.encode(text, digest),
+            Part::Link(number, below) => {
+                field(text, b'H', below);
+                text.extend_from_slice(&number.to_le_bytes());
+            }
         })
     }
 
@@ -192,7 +200,8 @@ impl Tree {
         };
         let walk = Walk::new(include, exclude)?;
         give(Part::Matches(matches.len()));
-        for found in matches {
+        let mut linked: HashMap<(u64, u64), (usize, Vec<u8>)> = HashMap::new();
+        for (number, found) in matches.into_iter().enumerate() {
             give(Part::Match(&found));
             let (at, node) = self.existing(&found)?;
             if matches!(selection, Selection::Path(_)) || walk.is_everything() {
@@ -204,6 +213,14 @@ impl Tree {
             let digests = digests.collect::<Result<Vec<_>, _>>()?;
             for (entry, digest) in selected.iter().zip(digests) {
                 give(Part::Entry(entry, digest));
+                let meta = &entry.node.meta;
+                if meta.links < 2 || !matches!(entry.node.kind, Kind::File(_)) {
+                    continue;
+                }
+                match linked.entry((meta.dev, meta.ino)) {
+                    Slot::Occupied(first) => give(Part::Link(first.get().0, &first.get().1)),
+                    Slot::Vacant(slot) => drop(slot.insert((number, entry.below.clone()))),
+                }
             }
         }
         Ok(())
@@ -425,6 +442,46 @@ mod tests {
         changed("what it leads to");
         fs::set_permissions(path(b"two"), fs::Permissions::from_mode(0o4755)).unwrap();
         changed("a set-user-ID bit");
+        fs::set_permissions(path(b"two"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(path(b"three"), "x").unwrap();
+        fs::set_permissions(path(b"three"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(path(b"three"), path(b"four")).unwrap();
+        changed("two files of the same content");
+        for (first, second) in [(b"three".as_slice(), b"four".as_slice()), (b"two", b"four"), (b"two", b"three")] {
+            fs::remove_file(path(second)).unwrap();
+            fs::hard_link(path(first), path(second)).unwrap();
+            changed("which files are one");
+        }
+        fs::hard_link(path(b"two"), dir.path().join("outside")).unwrap();
+        let identity = |dir: &Path| tree(dir).identity(&[copy("/src")]).unwrap();
+        let before = identity(dir.path());
+        fs::remove_file(dir.path().join("outside")).unwrap();
+        assert_eq!(identity(dir.path()), before, "links to elsewhere are none in a copy");
+
+        // Attributes count as far as they are copied: those of a user stay behind where the files are a context's.
+        let set = |name: &str, value: &[u8]| {
+            let flags = rustix::fs::XattrFlags::empty();
+            match rustix::fs::setxattr(path(b"three"), name, value, flags) {
+                Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM) => false,
+                result => result.map(|()| true).unwrap(),
+            }
+        };
+        let owned = |dir: &Path| Tree::open(dir, None, Owners::Kept).unwrap().identity(&[copy("/src")]).unwrap();
+        if !set("user.note", b"one") {
+            println!("SKIPPED the attributes: this file system has none");
+            return;
+        }
+        assert_eq!(identity(dir.path()), before);
+        let one = owned(dir.path());
+        assert!(set("user.note", b"two"));
+        let two = owned(dir.path());
+        assert_ne!(one, two, "a value");
+        rustix::fs::removexattr(path(b"three"), "user.note").unwrap();
+        assert!(![one, two].contains(&owned(dir.path())), "an attribute that is gone");
+        // Revision 2, effective, net_bind_service.
+        if set("security.capability", &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]) {
+            assert_ne!(identity(dir.path()), before, "a capability of a file");
+        }
     }
 
     #[test]

@@ -37,6 +37,11 @@ fn run() {
     refuses("--timeout=-1s", "invalid duration");
     refuses("--device=gpu", "devices are not supported");
     assert!(refused("FROM a\nRUN []").contains("requires at least one argument"));
+    // A shell without a command does nothing, as in BuildKit; so does one whose words are flags.
+    for nothing in ["RUN", "RUN ", "RUN \\\n", "RUN --network=none"] {
+        assert_eq!(last(&format!("FROM a\n{nothing}"))["args"], json!(["/bin/sh", "-c", ""]), "{nothing}");
+    }
+    assert_eq!(last("FROM a\nSHELL [\"x\"]\nRUN")["args"], json!(["x", ""]));
     // The order of mounts is the order of flags.
     let targets: Vec<_> = mounts("--mount=type=tmpfs,target=/b --mount=type=cache,target=/a --mount=target=/c")
         .as_array()

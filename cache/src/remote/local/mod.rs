@@ -93,9 +93,8 @@ impl LocalCache {
     fn write(&self, name: Name, document: &Document) -> Result<(), RemoteError> {
         self.hold()?;
         let bytes = document.to_bytes().map_err(RemoteError::Write)?;
-        let tag = match (&self.selected, name) {
-            (Selected::Tag(tag), Name::Latest) => tag,
-            _ => return directory::write(&self.directory.document(name), &mut &*bytes),
+        let (Selected::Tag(tag), Name::Latest) = (&self.selected, name) else {
+            return directory::write(&self.directory.document(name), &mut &*bytes);
         };
         let config = self.put_blob(MEDIA_TYPE, &bytes)?;
         let bytes = self.form.write(&config, &document.blobs())?;
