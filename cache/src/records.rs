@@ -28,7 +28,7 @@ pub struct Record {
     pub key: Key,
     /// The root file system after the step.
     pub snapshot: Snapshot,
-    /// What the key was made of.
+    /// What the key was made of, with [stand-ins](Records::conceal) for credentials.
     pub inputs: KeyInputs,
     /// The definition key of the step that made it first.
     pub definition: Key,
@@ -96,10 +96,28 @@ impl Records {
     ) -> Result<Snapshot, LayerError> {
         let snapshot = self.adopt(inputs, snapshot)?;
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let (inputs, definition, name) = (inputs.clone(), vertex.definition, vertex.metadata.name.clone());
+        let (definition, name) = (vertex.definition, vertex.metadata.name.clone());
+        let inputs = self.conceal(inputs.clone())?;
         let record = Record { key: *key, snapshot, inputs, definition, name, created };
         self.write(&path("records", key), &record)?;
         Ok(record.snapshot)
+    }
+
+    /// What a key was made of as it may be written down: the values of variables that are credentials by their names
+    /// are replaced by codes, by which they can be told apart.
+    ///
+    /// # Errors
+    /// Where the store's own key cannot be read or made.
+    pub fn conceal(&self, mut inputs: KeyInputs) -> Result<KeyInputs, StoreError> {
+        let mut failed = None;
+        inputs.conceal(|value| match self.store.mac("variable", "", value.as_bytes()) {
+            Ok(code) => code,
+            Err(error) => {
+                failed = Some(error);
+                Key::of("no code", "")
+            }
+        });
+        failed.map_or(Ok(inputs), Err)
     }
 
     /// The record under `key`, whether its layers are there or not.
@@ -226,6 +244,8 @@ fn path(directory: &str, key: &Key) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::layer::LayerInfo;
     use crate::store::Mode;
@@ -250,7 +270,7 @@ mod tests {
         let store = Store::open(root.path(), Mode::Root).unwrap();
         let layer = layer(&store, 1);
         let snapshot = Snapshot { layers: vec![(&layer).into()] };
-        let inputs = KeyInputs { op: Op::Merge, inputs: vec![] };
+        let inputs = KeyInputs { op: Op::Merge, inputs: vec![], secrets: BTreeMap::new() };
         let key = inputs.key();
         let records = Records::new(store.clone());
         assert_eq!(records.lookup(&key, |_| false).unwrap(), None);
@@ -275,7 +295,7 @@ mod tests {
         assert_eq!(one.content_id, two.content_id);
         let records = Records::new(store);
         let record = |input: &str, info: &LayerInfo| {
-            let inputs = KeyInputs { op: Op::Merge, inputs: vec![Key::of("t", input)] };
+            let inputs = KeyInputs { op: Op::Merge, inputs: vec![Key::of("t", input)], secrets: BTreeMap::new() };
             let snapshot = Snapshot { layers: vec![info.into()] };
             records.record(&inputs.key(), &inputs, &vertex("v"), snapshot).unwrap()
         };
@@ -284,8 +304,31 @@ mod tests {
 
         // A step that changed nothing keeps the layers it got.
         let same = Snapshot { layers: vec![(&two).into()] };
-        let inputs = KeyInputs { op: Op::Merge, inputs: vec![same.identity()] };
+        let inputs = KeyInputs { op: Op::Merge, inputs: vec![same.identity()], secrets: BTreeMap::new() };
         assert_eq!(records.record(&inputs.key(), &inputs, &vertex("v"), same.clone()).unwrap(), same);
+    }
+
+    #[test]
+    fn credentials_are_in_no_record() {
+        let root = tempfile::tempdir().unwrap();
+        let records = Records::new(Store::open(root.path(), Mode::Root).unwrap());
+        let op = |token: &str| -> Op {
+            serde_json::from_value(serde_json::json!({"exec": {
+                "root": 0, "args": ["make"], "cwd": "/", "platform": {"os": "linux", "architecture": "amd64"},
+                "env": [format!("API_TOKEN={token}"), "VERSION=visible"],
+            }}))
+            .unwrap()
+        };
+        let record = |token: &str| {
+            let inputs = KeyInputs { op: op(token), inputs: vec![], secrets: BTreeMap::new() };
+            records.record(&inputs.key(), &inputs, &vertex("v"), Snapshot::default()).unwrap();
+            records.get(&inputs.key()).unwrap().unwrap()
+        };
+        let (one, two, again) = (record("hunter1"), record("hunter2"), record("hunter1"));
+        let text = serde_json::to_string(&(&one, &two)).unwrap();
+        assert!(!text.contains("hunter") && text.contains("VERSION=visible"), "{text}");
+        assert_ne!(one.inputs, two.inputs, "a change can be told");
+        assert_eq!(one.inputs, again.inputs);
     }
 
     #[test]

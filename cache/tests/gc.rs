@@ -37,7 +37,7 @@ fn layer(store: &Store, text: &str, size: usize) -> LayerInfo {
 }
 
 fn record(store: &Store, name: &str, layers: &[LayerInfo]) -> Key {
-    let inputs = KeyInputs { op: Op::Merge, inputs: vec![Key::of("test", name)] };
+    let inputs = KeyInputs { op: Op::Merge, inputs: vec![Key::of("test", name)], secrets: BTreeMap::new() };
     let metadata = Metadata { name: name.into(), ..Metadata::default() };
     let vertex = Vertex { op: Op::Merge, inputs: vec![], definition: Key::of("test", name), metadata };
     let snapshot = Snapshot { layers: layers.iter().map(Into::into).collect() };
@@ -219,7 +219,7 @@ fn what_somebody_uses_stays_while_others_prune() {
                         let mut stack = Vec::new();
                         for step in 0..4 {
                             let name = format!("step {step} of {}", round % 5);
-                            let key = KeyInputs { op: Op::Merge, inputs: vec![Key::of("test", &name)] }.key();
+                            let key = KeyInputs { op: Op::Merge, inputs: vec![Key::of("test", &name)], secrets: BTreeMap::new() }.key();
                             match records.lookup(&key, |_| false).unwrap() {
                                 Some(found) => {
                                     hits.fetch_add(1, Ordering::Relaxed);

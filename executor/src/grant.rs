@@ -1,6 +1,6 @@
 //! What the user lets steps have: secrets, agent sockets, and walls that may be left out.
 //!
-//! Nothing here is ever part of a key, a record or an event.
+//! Nothing here is ever part of a key, a record or an event; of a secret mounted with `cache=hash`, a code is.
 
 use std::collections::BTreeMap;
 use std::fmt;

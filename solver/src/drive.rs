@@ -178,7 +178,7 @@ impl<W: Worker, I: Index<W::Output, W::Error>> Driver<'_, W, I> {
             for (position, output) in outputs.iter().enumerate() {
                 identities.push(worker.identity(vertex, position, output).await?);
             }
-            let inputs = KeyInputs::new(vertex, identities);
+            let inputs = KeyInputs::new(vertex, identities, worker.secrets(id, vertex)?);
             let key = inputs.key();
             let hit =
                 if vertex.metadata.ignore_cache { None } else { index.lookup(&key, &inputs, vertex, &outputs).await? };
@@ -213,7 +213,8 @@ impl<W: Worker, I: Index<W::Output, W::Error>> Driver<'_, W, I> {
                     Turn::Theirs(output) => return Ok(Answer::Found { key, output }),
                 }
             }
-            events.send(Event::Running { vertex: id, key, inputs: inputs.inputs.clone() });
+            let (seen, secrets) = (inputs.inputs.clone(), inputs.secrets.clone());
+            events.send(Event::Running { vertex: id, key, inputs: seen, secrets });
             let output = worker.execute(id, vertex, key, outputs).await?;
             let output = index.record(&key, &inputs, vertex, output)?;
             // Who waits looks for the record.

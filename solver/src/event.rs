@@ -3,6 +3,7 @@
 //! Libraries never print. They tell an [`Observer`]; the command line folds events into what it shows, a recorder
 //! writes them down. Events carry no time: whoever receives them stamps them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,6 +42,9 @@ pub enum Event {
         /// What it sees of each input, as far as its key is made of that.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         inputs: Vec<Key>,
+        /// What stands for the values of its secrets, as far as its key is made of them.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        secrets: BTreeMap<String, Key>,
     },
     /// The step is done.
     Completed {

@@ -1,6 +1,6 @@
 //! Why a step has another key than it had before: what its key was made of, compared piece by piece. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,11 @@ pub enum Difference {
         /// The same now.
         after: Option<String>,
     },
+    /// The value of a secret that counts, or whether there is one.
+    Secret {
+        /// Its name.
+        name: String,
+    },
     /// Something else that is part of the key: `user`, `working directory`, `platform`, `network`, `security`,
     /// `mounts`, `files`.
     Setting {
@@ -59,6 +64,9 @@ pub fn compare(before: &KeyInputs, after: &KeyInputs) -> Vec<Difference> {
         let (before, after) = (before.inputs.len().to_string(), after.inputs.len().to_string());
         found.push(Difference::Setting { what: "number of inputs".to_owned(), before, after });
     }
+    let names: BTreeSet<&String> = before.secrets.keys().chain(after.secrets.keys()).collect();
+    let changed = names.into_iter().filter(|name| before.secrets.get(*name) != after.secrets.get(*name));
+    found.extend(changed.map(|name| Difference::Secret { name: name.clone() }));
     found
 }
 
@@ -68,7 +76,7 @@ fn commands(one: &Exec, two: &Exec) -> Vec<Difference> {
         found.push(Difference::Command { before: command(&one.args), after: command(&two.args) });
     }
     let (before, after) = (variables(&one.env), variables(&two.env));
-    let names: std::collections::BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     for name in names {
         let (before, after) = (before.get(name), after.get(name));
         if before != after {
@@ -135,7 +143,7 @@ mod tests {
             files: vec![],
             platform: Platform::host(),
         });
-        KeyInputs { op, inputs: vec![Key::of("t", "root")] }
+        KeyInputs { op, inputs: vec![Key::of("t", "root")], secrets: BTreeMap::new() }
     }
 
     #[test]
@@ -158,6 +166,10 @@ mod tests {
                 Difference::Input { input: 0 },
             ]
         );
+        let mut three = one.clone();
+        three.secrets.insert("token".into(), Key::of("t", "mac"));
+        assert_ne!(one.key(), three.key());
+        assert_eq!(compare(&one, &three), [Difference::Secret { name: "token".into() }]);
         let order = compare(&one, &exec("make", &["B=2", "A=1"]));
         assert!(matches!(&order[..], [Difference::Setting { what, .. }] if what == "order of variables"), "{order:?}");
     }

@@ -1,5 +1,6 @@
 //! What the solver asks of the world: someone who executes steps, and an index that knows earlier results.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -24,6 +25,13 @@ pub trait Worker: Send + Sync + 'static {
         input: usize,
         output: &Self::Output,
     ) -> impl Future<Output = Result<Key, Self::Error>> + Send;
+
+    /// What stands for the values of the secrets that are part of the step's key: see
+    /// [`keyed_secrets`](crate::graph::Exec::keyed_secrets). Nobody can tell the values from it.
+    ///
+    /// # Errors
+    /// Where a secret cannot be read.
+    fn secrets(&self, id: VertexId, vertex: &Vertex) -> Result<BTreeMap<String, Key>, Self::Error>;
 
     /// Executes a step. Dropping the future cancels it: whatever it started is dead when the drop returns or soon after.
     fn execute(

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lap_solver::digest::{KEY_VERSION, Key};
@@ -70,7 +71,7 @@ fn copy() -> Copy {
 
 /// One of every kind, and each field at least once away from its default.
 fn samples() -> Vec<(&'static str, Op, usize)> {
-    let secret = SecretFile { id: "token".into(), required: true, mode: 0o400, uid: 1, gid: 2 };
+    let secret = SecretFile { id: "token".into(), required: true, mode: 0o400, uid: 1, gid: 2, keyed: false };
     let mount = |target: &str, kind| Mount { target: target.into(), readonly: true, kind };
     let mounts = vec![
         mount("/in", MountKind::Bind { input: Some(1), source: "/a".into() }),
@@ -88,16 +89,22 @@ fn samples() -> Vec<(&'static str, Op, usize)> {
         ),
         mount("/tmp", MountKind::Tmpfs { size: Some(1 << 20) }),
         mount("/run/secrets/token", MountKind::Secret(secret.clone())),
-        mount("/run/ssh", MountKind::Ssh(secret)),
+        mount("/run/ssh", MountKind::Ssh(secret.clone())),
     ];
     let all = Exec {
         user: "app:app".into(),
         network: Network::None,
         security: Security::Insecure,
         mounts,
-        secret_env: vec![SecretEnv { id: "token".into(), name: "TOKEN".into(), required: false }],
+        secret_env: vec![SecretEnv { id: "token".into(), name: "TOKEN".into(), required: false, keyed: false }],
         files: vec![InlineFile { path: "/dev/script".into(), data: "#!/bin/sh\n".into(), mode: 0o755 }],
         platform: Platform { variant: Some("v7".into()), architecture: "arm".into(), ..amd64() },
+        ..exec()
+    };
+    let counted = SecretFile { keyed: true, ..secret.clone() };
+    let counts = Exec {
+        mounts: vec![mount("/run/secrets/token", MountKind::Secret(counted))],
+        secret_env: vec![SecretEnv { id: "token".into(), name: "TOKEN".into(), required: false, keyed: true }],
         ..exec()
     };
     let every = Copy {
@@ -140,6 +147,7 @@ fn samples() -> Vec<(&'static str, Op, usize)> {
         ("copy with everything", Op::File(File { root: Some(0), actions: vec![FileAction::Copy(every)] }), 2),
         ("files", Op::File(File { root: None, actions: vec![mkdir, mkfile] }), 0),
         ("merge", Op::Merge, 2),
+        ("run with a secret that counts", Op::Exec(counts), 1),
     ]
 }
 
@@ -150,7 +158,7 @@ fn vector((name, op, count): (&str, Op, usize)) -> Vector {
     let ids = (0..count).map(|at| builder.add(input(at), Vec::new(), Metadata::default())).collect();
     let id = builder.add(op.clone(), ids, Metadata::default());
     let definition = builder.graph().vertex(id).definition;
-    let key = KeyInputs { op: op.clone(), inputs: inputs.clone() }.key();
+    let key = KeyInputs { op: op.clone(), inputs: inputs.clone(), secrets: BTreeMap::new() }.key();
     Vector { name: name.to_owned(), op, inputs, definition, key }
 }
 
@@ -169,7 +177,7 @@ fn step_keys_are_those_of_the_golden_file() {
     for (old, new) in golden.steps.iter().zip(&now.steps) {
         let why = format!("{}: what goes into keys has changed: see the head of this file", old.name);
         // As the stored form reads, and as the step is written today.
-        assert_eq!(KeyInputs { op: old.op.clone(), inputs: old.inputs.clone() }.key(), old.key, "{why}");
+        assert_eq!(KeyInputs { op: old.op.clone(), inputs: old.inputs.clone(), secrets: BTreeMap::new() }.key(), old.key, "{why}");
         assert_eq!((new.definition, new.key), (old.definition, old.key), "{why}");
     }
 }

@@ -3,6 +3,7 @@
 //! The test runs itself as a child under `strace`, which kills it at the Nth call of a kind, until the child gets
 //! through; after each death the store is checked and the work done again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -33,7 +34,7 @@ fn work(root: &Path) -> (Store, Snapshot) {
     let foreign = store.unpack(&tar[..], None, &[made.diff_id]).unwrap();
     store.content().put(&tar).unwrap();
     let snapshot = Snapshot { layers: vec![(&foreign).into(), (&made).into()] };
-    let inputs = KeyInputs { op: Op::Merge, inputs: vec![] };
+    let inputs = KeyInputs { op: Op::Merge, inputs: vec![], secrets: BTreeMap::new() };
     let vertex = Vertex { op: Op::Merge, inputs: vec![], definition: Key::of("t", "v"), metadata: Metadata::default() };
     let records = Records::new(store.clone());
     // Where this was done before, the earlier layer of the same content is taken.

@@ -9,6 +9,7 @@
 //! layer-blobs/<hex>.json  blobs known of a layer, here or elsewhere, by diff ID
 //! *.lock                  names.lock, layer-blobs.lock: writers one by one; gc.lock: who claims and who prunes;
 //!                         steps.lock: who executes which step
+//! secret.key              what codes of credentials are made with; see `mac`
 //! records/ names/ caches/ containers/
 //! tmp/<session>/          what a living process is making, and claims; locked by it
 //! ```
@@ -21,6 +22,7 @@
 //! may be lost, but what is believed is whole.
 
 mod lease;
+mod mac;
 mod session;
 
 use std::collections::BTreeSet;
@@ -130,6 +132,8 @@ struct Inner {
     /// Layers used or made in this process that no sync is known to have covered.
     unsynced: Mutex<BTreeSet<Digest>>,
     claims: Mutex<lease::Claims>,
+    /// See [`Store::mac`].
+    secret: OnceLock<[u8; 32]>,
     /// Bytes that this process has brought in.
     grown: AtomicU64,
 }
@@ -193,6 +197,7 @@ impl Store {
             session: Mutex::new(None),
             unsynced: Mutex::new(BTreeSet::new()),
             claims: Mutex::default(),
+            secret: OnceLock::new(),
             grown: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }

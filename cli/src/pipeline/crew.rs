@@ -2,6 +2,7 @@
 //!
 //! Limits, hosts and grants are those of a request. A step that several requests share runs as the first one wants.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lap_executor::worker::{BuildWorker, Output, StepLock, WorkerError};
@@ -79,6 +80,10 @@ impl Worker for Crew {
     async fn identity(self: &Arc<Self>, vertex: &Vertex, input: usize, output: &Output) -> Result<Key, WorkerError> {
         // What a step sees of its inputs does not depend on who runs it.
         self.worker(0).identity(vertex, input, output).await
+    }
+
+    fn secrets(&self, id: VertexId, vertex: &Vertex) -> Result<BTreeMap<String, Key>, WorkerError> {
+        self.worker(self.owner(id)).secrets(id, vertex)
     }
 
     async fn execute(

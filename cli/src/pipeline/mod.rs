@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use lap_cache::image::assemble::{AssembleOptions, Blobs, assemble};
 use lap_cache::image::{Artifact, Image, Reference};
 use lap_cache::store::Lease;
@@ -359,11 +359,36 @@ async fn merge(app: &App, jobs: &[Job<'_>], resolver: &mut Resolver<'_>) -> anyh
             }
             let places = builder.import(&target.graph, |metadata| named(metadata, &name));
             owners.resize(builder.graph().vertices().len(), index);
+            check_secrets(jobs, index, builder.graph(), places.places(), &owners)?;
             of_job.push(target.image.moved(&places));
         }
         images.push(of_job);
     }
     Ok(Merged { graph: builder.finish(), images, warnings, owners })
+}
+
+/// A step that two jobs share is one, so the secrets that it depends on must be the same in both.
+fn check_secrets(
+    jobs: &[Job<'_>],
+    index: usize,
+    graph: &Graph,
+    places: &[VertexId],
+    owners: &[usize],
+) -> anyhow::Result<()> {
+    for place in places {
+        let (Op::Exec(exec), Some(owner)) = (&graph.vertex(*place).op, owners.get(place.index())) else { continue };
+        let (one, two) = (jobs[*owner].request, jobs[index].request);
+        if one.secrets != two.secrets && !exec.keyed_secrets().is_empty() {
+            bail!(
+                "targets {} and {} share the step {:?}, which depends on a secret (cache=hash), and give other \
+                 secrets: build them one after the other",
+                jobs[*owner].name,
+                jobs[index].name,
+                graph.vertex(*place).metadata.name
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A step as it is told beside those of other jobs: `[app build 2/3] RUN make`.

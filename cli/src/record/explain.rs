@@ -30,6 +30,17 @@ impl Explainer {
         Self { builds, records, identity, last: OnceCell::new() }
     }
 
+    /// What may be written down and compared; where that cannot be made, nothing of the environment.
+    pub(super) fn concealed(&self, made_of: KeyInputs) -> KeyInputs {
+        let mut bare = made_of.clone();
+        self.records.conceal(made_of).unwrap_or_else(|_| {
+            if let Op::Exec(exec) = &mut bare.op {
+                exec.env.clear();
+            }
+            bare
+        })
+    }
+
     /// A record that cannot be read explains nothing and stops nothing.
     fn last(&self) -> Option<&Build> {
         self.last.get_or_init(|| self.builds.last_of(&self.identity).ok().flatten()).as_ref()
@@ -67,20 +78,13 @@ impl Explainer {
             return if succeeded || known { Why::Pruned } else { Why::Failed };
         }
         let recorded = self.records.get(&before).ok().flatten().map(|record| record.inputs);
-        let mut made_of = made_of.clone();
-        let before = match (recorded, &step.made_of) {
-            (Some(inputs), _) => inputs,
-            (None, Some(inputs)) => {
-                // Secrets were hidden there: they must not look changed.
-                words::hide(&mut made_of);
-                inputs.clone()
-            }
-            (None, None) => return Why::Pruned,
-        };
+        let Some(before) = recorded.or_else(|| step.made_of.clone()) else { return Why::Pruned };
+        // One of an older version may hold values in clear.
+        let before = self.concealed(before);
         let mut differences = Vec::new();
-        for difference in compare(&before, &made_of) {
+        for difference in compare(&before, made_of) {
             match difference {
-                Difference::Input { input } => self.input(graph, vertex, input, &before, &made_of, &mut differences),
+                Difference::Input { input } => self.input(graph, vertex, input, &before, made_of, &mut differences),
                 other => differences.push(Reason::Other(words::hidden(other))),
             }
         }

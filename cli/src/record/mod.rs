@@ -122,11 +122,11 @@ impl Recorder {
             Event::Cached { key, .. } => step.key = Some(*key),
             Event::Completed { .. } => step.made_of = None,
             Event::Failed { message, .. } => step.error = Some(message.clone()),
-            Event::Running { key, inputs, .. } => {
+            Event::Running { key, inputs, secrets, .. } => {
                 (step.key, step.ran) = (Some(*key), Some(at));
                 let graph = self.graph.as_ref()?;
                 let op = graph.vertex(*vertex).op.clone();
-                let made_of = KeyInputs { op, inputs: inputs.clone() };
+                let made_of = self.explainer.concealed(KeyInputs { op, inputs: inputs.clone(), secrets: secrets.clone() });
                 let why = self.explainer.why(graph, *vertex, *key, &made_of);
                 step.made_of = Some(made_of);
                 let words = short(&why);
@@ -168,11 +168,6 @@ impl Recorder {
         self.build.error = error.map(|error| format!("{error:#}"));
         if error.is_some() {
             self.explainer.hand_on(&mut self.build.steps);
-        }
-        for step in &mut self.build.steps {
-            if let Some(made_of) = &mut step.made_of {
-                words::hide(made_of);
-            }
         }
         if let Err(error) = self.builds.write(&self.build, &self.events) {
             eprintln!("lap: the build could not be written down: {error}");

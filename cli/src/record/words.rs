@@ -2,8 +2,8 @@
 
 use lap_cache::builds::{Reason, Why};
 use lap_solver::digest::Key;
-use lap_solver::graph::{Metadata, Op};
-use lap_solver::key::KeyInputs;
+use lap_solver::graph::Metadata;
+use lap_solver::key::CONCEALED;
 use lap_solver::why::Difference;
 
 use crate::ui::{label, visible};
@@ -83,6 +83,7 @@ fn reason(one: &Reason) -> String {
             (None, Some(after)) => format!("{} is new: {}", visible(name), visible(after)),
             (Some(_), None) | (None, None) => format!("{} is gone", visible(name)),
         },
+        Reason::Other(Difference::Secret { name }) => format!("the secret {} changed", visible(name)),
         Reason::Other(Difference::Setting { what, before, after }) => {
             format!("{what} changed: {} -> {}", visible(before), visible(after))
         }
@@ -95,27 +96,18 @@ fn cut(text: &str) -> String {
     if text.chars().count() > WIDTH { text.chars().take(WIDTH - 1).chain(['…']).collect() } else { text.to_owned() }
 }
 
-/// Without the values of what looks like a secret.
+/// Without what stands for the values of credentials.
 pub(super) fn hidden(difference: Difference) -> Difference {
     match difference {
-        Difference::Variable { name, before, after } if lap_frontend::is_secret_name(&name) => {
+        Difference::Variable { name, before, after } => {
+            let is_stand_in = |value: &Option<String>| value.as_ref().is_some_and(|value| value.starts_with(CONCEALED));
+            if !is_stand_in(&before) && !is_stand_in(&after) {
+                return Difference::Variable { name, before, after };
+            }
             let hide = |value: Option<String>| value.map(|_| HIDDEN.to_owned());
             Difference::Variable { before: hide(before), after: hide(after), name }
         }
         other => other,
-    }
-}
-
-/// Takes the values of what looks like a secret out of a step's environment.
-pub(super) fn hide(made_of: &mut KeyInputs) {
-    if let Op::Exec(exec) = &mut made_of.op {
-        for variable in &mut exec.env {
-            if let Some((name, _)) = variable.split_once('=')
-                && lap_frontend::is_secret_name(name)
-            {
-                *variable = format!("{name}={HIDDEN}");
-            }
-        }
     }
 }
 
@@ -125,14 +117,16 @@ mod tests {
 
     #[test]
     fn reasons_are_told_in_words_and_secrets_are_not() {
-        let variable = |name: &str| Difference::Variable {
+        let variable = |name: &str, before: &str, after: &str| Difference::Variable {
             name: name.into(),
-            before: Some("one".into()),
-            after: Some("two".into()),
+            before: Some(before.into()),
+            after: Some(after.into()),
         };
         let why = |difference| Why::Changed { differences: vec![Reason::Other(hidden(difference))] };
-        assert_eq!(short(&why(variable("VERSION"))).unwrap(), "VERSION changed: one -> two");
-        assert_eq!(short(&why(variable("API_TOKEN"))).unwrap(), "API_TOKEN changed: *** -> ***");
+        assert_eq!(short(&why(variable("VERSION", "one", "two"))).unwrap(), "VERSION changed: one -> two");
+        assert_eq!(short(&why(variable("API_TOKEN", "concealed:1", "concealed:2"))).unwrap(), "API_TOKEN changed: *** -> ***");
+        let secret = Difference::Secret { name: "npm".into() };
+        assert_eq!(short(&why(secret)).unwrap(), "the secret npm changed");
         let command = Difference::Command { before: "make".into(), after: "make all".into() };
         assert_eq!(long(&why(command)), ["its text changed:", "  - make", "  + make all"]);
         assert_eq!(short(&Why::Never), None);

@@ -178,3 +178,94 @@ fn a_build_becomes_a_page_that_a_browser_shows() {
     assert_eq!(seen.matches("<details").count(), seen.matches("</details>").count());
     assert!(seen.contains("&lt;script&gt;document.title=1"), "what steps put out stays text: {seen}");
 }
+
+/// Every file below a directory of the store that is written down for later, apart from what steps made.
+fn written_down(lap: &Lap) -> String {
+    let mut text = String::new();
+    let mut directories = vec![lap.path("store")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !["layers", "blobs"].iter().any(|name| path.ends_with(name)) {
+                directories.push(path);
+            } else if path.is_file() {
+                text.push_str(&String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn a_secret_that_counts_runs_its_step_again_and_is_told_by_name_alone() {
+    needs!(root);
+    let shared = tempfile::tempdir().unwrap();
+    let place = shared.path().display();
+    let lap = lap();
+    for mount in ["id=npm,cache=hash", "id=npm,env=NPM,cache=hash"] {
+        let dockerfile = format!("FROM busybox\nRUN --mount=type=secret,{mount} echo {} > /n\n", mount.len());
+        let mut said = String::new();
+        let mut build = |lap: &Lap, value: &str, more: &[&str]| {
+            let secret = lap.write("npm", value);
+            let secret = format!("id=npm,src={}", secret.display());
+            let to = format!("type=local,dest={place},mode=max,compression=uncompressed");
+            let flags = [&["--secret", secret.as_str(), "--cache-to", to.as_str()], more].concat();
+            let built = lap.build_with("app", &dockerfile, &flags).ok();
+            let ran = crate::cache::steps(&built).0.len();
+            said.push_str(&built.err);
+            said.push_str(&lap.run(&["why", "--format", "json"]).ok().out);
+            ran
+        };
+        assert_eq!(build(&lap, "s3cr3t-one", &[]), 1);
+        assert_eq!(build(&lap, "s3cr3t-one", &[]), 0, "the same value");
+        assert_eq!(build(&lap, "s3cr3t-two", &[]), 1, "another one");
+        let why = reason(&lap, "RUN")["why"]["differences"].clone();
+        assert_eq!(why, serde_json::json!([{"changed": "secret", "name": "npm"}]));
+        assert_eq!(build(&lap, "s3cr3t-one", &[]), 0, "the first one again");
+        // What stands for it is of this store: elsewhere it finds nothing.
+        let elsewhere = Lap::new();
+        let from = format!("type=local,src={place}");
+        assert_eq!(build(&elsewhere, "s3cr3t-one", &["--cache-from", &from]), 1);
+
+        assert!(said.contains("the secret npm changed"), "{said}");
+        said.push_str(&written_down(&lap));
+        let mut exported = vec![shared.path().to_owned()];
+        while let Some(path) = exported.pop() {
+            if path.is_dir() {
+                exported.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            } else {
+                said.push_str(&String::from_utf8_lossy(&std::fs::read(path).unwrap()));
+            }
+        }
+        for value in ["s3cr3t-one", "s3cr3t-two"] {
+            let hash = |program: &str| run("/bin/sh", &["-c", &format!("printf %s {value} | {program}")]).ok().out;
+            assert!(!said.contains(value) && !said.contains(&hash("sha256sum")[..64]), "{said}");
+        }
+    }
+    let plain = "FROM busybox\nRUN --mount=type=secret,id=npm true > /plain\n";
+    for (value, ran) in [("s3cr3t-one", 1), ("s3cr3t-two", 0)] {
+        let secret = format!("id=npm,src={}", lap.write("npm", value).display());
+        let said = lap.build_with("app", plain, &["--secret", &secret]).ok();
+        assert_eq!(crate::cache::steps(&said).0.len(), ran, "as BuildKit: {}", said.err);
+    }
+}
+
+#[test]
+fn arguments_that_are_credentials_are_not_written_down() {
+    needs!(root);
+    let lap = lap();
+    let dockerfile = "FROM busybox\nARG API_TOKEN\nARG URL\nARG V\nRUN echo made > /made\n";
+    let build = |token: &str| {
+        let token = format!("API_TOKEN={token}");
+        let url = "URL=https://me:hunter-of-the-url@example.com/";
+        let flags = ["--build-arg", &token, "--build-arg", url, "--build-arg", "V=visible"];
+        lap.build_with("app", dockerfile, &flags).ok()
+    };
+    build("hunter-one");
+    build("hunter-two");
+    let differences = reason(&lap, "RUN")["why"]["differences"].clone();
+    let changed = serde_json::json!([{"changed": "variable", "name": "API_TOKEN", "before": "***", "after": "***"}]);
+    assert_eq!(differences, changed);
+    let text = written_down(&lap);
+    assert!(text.contains("V=visible") && !text.contains("hunter"), "{text}");
+}

@@ -30,7 +30,7 @@ pub(crate) use files::Source;
 pub use turn::StepLock;
 
 use crate::emulation::Emulators;
-use crate::grant::Grants;
+use crate::grant::{GrantError, Grants};
 use crate::network::Network;
 use crate::op;
 use crate::sandbox::{Limits, Rlimit};
@@ -165,6 +165,8 @@ pub struct BuildWorker {
     locals: Mutex<HashMap<String, Local>>,
     /// What the identities of this build's contexts stand for.
     seen: Mutex<Seen>,
+    /// Values of secrets that are in keys: what a step is run with is what its key was made of.
+    keyed: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Held while base layers are fetched, so that two steps do not fetch the same ones.
     fetching: tokio::sync::Mutex<()>,
 }
@@ -185,6 +187,7 @@ impl BuildWorker {
             records,
             locals: Mutex::default(),
             seen: Mutex::default(),
+            keyed: Mutex::default(),
             fetching: tokio::sync::Mutex::default(),
         })
     }
@@ -216,6 +219,12 @@ impl BuildWorker {
             }
         }
         if missing { self.fetch(&chain).await } else { Ok(()) }
+    }
+
+    /// The content of a secret; nothing where it was not given and need not be.
+    pub(crate) fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>, GrantError> {
+        let keyed = self.keyed.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        if keyed.is_some() { Ok(keyed) } else { self.options.grants.secret(id, required) }
     }
 
     async fn fetch(&self, chain: &[Digest]) -> Result<(), WorkerError> {
@@ -302,6 +311,18 @@ impl Worker for BuildWorker {
 
     async fn identity(self: &Arc<Self>, vertex: &Vertex, input: usize, output: &Output) -> Result<Key, WorkerError> {
         identity::of(self, vertex, input, output).await
+    }
+
+    fn secrets(&self, _: VertexId, vertex: &Vertex) -> Result<BTreeMap<String, Key>, WorkerError> {
+        let mut codes = BTreeMap::new();
+        let Op::Exec(exec) = &vertex.op else { return Ok(codes) };
+        for (id, required) in exec.keyed_secrets() {
+            if let Some(value) = self.secret(id, required)? {
+                codes.insert(id.to_owned(), self.store().mac("secret", id, &value)?);
+                self.keyed.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), value);
+            }
+        }
+        Ok(codes)
     }
 
     async fn execute(

@@ -130,7 +130,7 @@ fn secret(state: &State, mount: &Mount, mounts: &mut Mounts) {
     };
     if let Some(env) = &mount.env {
         let name = if env.is_empty() { id.clone() } else { env.clone() };
-        mounts.secret_env.push(SecretEnv { id: id.clone(), name, required: mount.required });
+        mounts.secret_env.push(SecretEnv { id: id.clone(), name, required: mount.required, keyed: mount.keyed });
     }
     if let Some(target) = target {
         mounts.push(target, true, MountKind::Secret(file(mount, id, 0o400)));
@@ -154,5 +154,6 @@ fn file(mount: &Mount, id: String, mode: u32) -> SecretFile {
         mode: mount.mode.unwrap_or(mode),
         uid: mount.uid.unwrap_or(0),
         gid: mount.gid.unwrap_or(0),
+        keyed: mount.keyed,
     }
 }

@@ -28,13 +28,15 @@ pub(crate) struct Mount {
     pub(crate) id: String,
     pub(crate) sharing: Option<CacheSharing>,
     pub(crate) required: bool,
+    /// Whether the value of a secret is part of the step's key; BuildKit has no such option.
+    pub(crate) keyed: bool,
     pub(crate) env: Option<String>,
     pub(crate) mode: Option<u32>,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
 }
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "type",
     "from",
     "source",
@@ -54,6 +56,7 @@ const KEYS: [&str; 19] = [
     "rw",
     "readwrite",
     "env",
+    "cache",
 ];
 const TYPES: [(&str, MountType); 5] = [
     ("bind", MountType::Bind),
@@ -64,6 +67,9 @@ const TYPES: [(&str, MountType); 5] = [
 ];
 const SHARING: [(&str, CacheSharing); 3] =
     [("locked", CacheSharing::Locked), ("private", CacheSharing::Private), ("shared", CacheSharing::Shared)];
+
+/// Whether a step runs again when its secret has another value.
+const SECRET_CACHE: [(&str, bool); 2] = [("hash", true), ("ignore", false)];
 
 impl MountType {
     fn name(self) -> &'static str {
@@ -171,7 +177,13 @@ pub(crate) fn read(text: &str, mut expand: impl FnMut(&str) -> Result<String, Fa
             "size" if mount.kind == MountType::Tmpfs => {
                 mount.size = Some(go::ram_in_bytes(&value).ok_or_else(invalid)?);
             }
-            "required" | "size" => return Err(unexpected(mount.kind)),
+            "cache" if mount.kind == MountType::Secret => {
+                mount.keyed = choose(&SECRET_CACHE, &value).ok_or_else(|| {
+                    let fault = Fault::new(format!("unsupported cache value {}", go::quote(&value)));
+                    fault.suggest(&value, SECRET_CACHE.iter().map(|(name, _)| *name))
+                })?;
+            }
+            "required" | "size" | "cache" => return Err(unexpected(mount.kind)),
             "id" => mount.id = value,
             "sharing" => {
                 let chosen = choose(&SHARING, &value).ok_or_else(|| {
@@ -243,6 +255,8 @@ mod tests {
         assert!(!cache.readonly);
         assert_eq!(mount("type=tmpfs,target=/t,size=1k").unwrap().size, Some(1024));
         assert_eq!(mount("type=secret,id=s,env=TOKEN,required").unwrap().env.as_deref(), Some("TOKEN"));
+        assert!(mount("type=secret,id=s,cache=hash").unwrap().keyed);
+        assert!(!mount("type=secret,id=s,cache=ignore").unwrap().keyed);
         assert_eq!(mount("\"target=/a,b\"").unwrap().target, "/a,b");
     }
 
@@ -256,6 +270,8 @@ mod tests {
             ("mode=1", "mode not allowed for \"bind\" type mounts"),
             ("type=cache,mode=9", "invalid value 9 for mode"),
             ("required", "unexpected key 'required' for mount type 'bind'"),
+            ("type=secret,id=a,cache=hsh", "unsupported cache value \"hsh\""),
+            ("type=ssh,cache=hash", "unexpected key 'cache' for mount type 'ssh'"),
             ("type=secret", "invalid secret mount. one of source, target required"),
             ("type=secret,id=a,src=b", "both source and id can't be set"),
             ("sharing=private", "invalid cache sharing set for bind mount"),

@@ -1,6 +1,6 @@
 //! The driver and the schedule against a simulated world.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -38,6 +38,10 @@ impl Worker for World {
 
     async fn identity(self: &Arc<Self>, _: &Vertex, _: usize, output: &Key) -> Result<Key, String> {
         Ok(*output)
+    }
+
+    fn secrets(&self, _: VertexId, _: &Vertex) -> Result<BTreeMap<String, Key>, String> {
+        Ok(BTreeMap::new())
     }
 
     async fn execute(self: &Arc<Self>, id: VertexId, vertex: &Vertex, _: Key, inputs: Vec<Key>) -> Result<Key, String> {

@@ -1,7 +1,9 @@
 //! What a step does: the kinds of BuildKit's LLB (`solver/pb/ops.proto`), as plain data.
 //!
 //! Everything in an [`Op`] is part of the step's key. What must not be (limits, display text, addresses of
-//! extra hosts, proxy settings, secret values) lives in [`super::Metadata`] or with the worker.
+//! extra hosts, proxy settings) lives in [`super::Metadata`] or with the worker.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -218,6 +220,9 @@ pub struct SecretFile {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Whether the step runs again when the value is another one (`cache=hash`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keyed: bool,
 }
 
 /// A secret in an environment variable.
@@ -229,6 +234,26 @@ pub struct SecretEnv {
     pub name: String,
     /// Whether its absence is an error.
     pub required: bool,
+    /// Whether the step runs again when the value is another one (`cache=hash`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keyed: bool,
+}
+
+impl Exec {
+    /// Secrets whose values are part of the step's key: names, and whether one that is not given is an error.
+    #[must_use]
+    pub fn keyed_secrets(&self) -> BTreeMap<&str, bool> {
+        let files = self.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Secret(secret) if secret.keyed => Some((secret.id.as_str(), secret.required)),
+            _ => None,
+        });
+        let variables = self.secret_env.iter().filter(|secret| secret.keyed);
+        let mut found = BTreeMap::new();
+        for (id, required) in files.chain(variables.map(|secret| (secret.id.as_str(), secret.required))) {
+            *found.entry(id).or_default() |= required;
+        }
+        found
+    }
 }
 
 /// Changes to a root file system, applied in order.

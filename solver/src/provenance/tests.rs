@@ -47,7 +47,7 @@ fn graph() -> (Graph, VertexId) {
         skip_submodules: false,
     };
     let git = builder.add(Op::Source(git), vec![], at(3));
-    let secret = SecretFile { id: "npm".into(), required: true, mode: 0o400, uid: 0, gid: 0 };
+    let secret = SecretFile { id: "npm".into(), required: true, mode: 0o400, uid: 0, gid: 0, keyed: false };
     let mount = Mount { target: "/run/secrets/npm".into(), readonly: true, kind: MountKind::Secret(secret) };
     let command = format!("curl -H {CANARY} https://x:{CANARY}@h/");
     let env = format!("NPM_TOKEN={CANARY}");

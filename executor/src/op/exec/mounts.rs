@@ -58,7 +58,7 @@ pub(super) async fn prepare(
         prepared.mounts.push(SandboxMount { target: inline.path.clone(), readonly: true, source });
     }
     for secret in &exec.secret_env {
-        if let Some(value) = worker.options.grants.secret(&secret.id, secret.required)? {
+        if let Some(value) = worker.secret(&secret.id, secret.required)? {
             prepared.env.push(format!("{}={}", secret.name, String::from_utf8_lossy(&value)));
         }
     }
@@ -93,7 +93,7 @@ impl Prepared {
     }
 
     fn secret(&self, worker: &BuildWorker, secret: &SecretFile) -> Result<Option<MountSource>, WorkerError> {
-        let data = worker.options.grants.secret(&secret.id, secret.required)?;
+        let data = worker.secret(&secret.id, secret.required)?;
         let SecretFile { mode, uid, gid, .. } = *secret;
         Ok(data.map(|data| MountSource::File { data, mode, uid, gid }))
     }
