@@ -219,7 +219,12 @@ fn what_somebody_uses_stays_while_others_prune() {
                         let mut stack = Vec::new();
                         for step in 0..4 {
                             let name = format!("step {step} of {}", round % 5);
-                            let key = KeyInputs { op: Op::Merge, inputs: vec![Key::of("test", &name)], secrets: BTreeMap::new() }.key();
+                            let key = KeyInputs {
+                                op: Op::Merge,
+                                inputs: vec![Key::of("test", &name)],
+                                secrets: BTreeMap::new(),
+                            }
+                            .key();
                             match records.lookup(&key, |_| false).unwrap() {
                                 Some(found) => {
                                     hits.fetch_add(1, Ordering::Relaxed);

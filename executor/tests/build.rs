@@ -356,7 +356,8 @@ fn caches_stay_and_are_shared_as_asked() {
 
 fn secrets_need_to_be_given() {
     let bench = Bench::new();
-    let secret = |required: bool| SecretFile { id: "token".into(), required, mode: 0o440, uid: 5, gid: 6, keyed: false };
+    let secret =
+        |required: bool| SecretFile { id: "token".into(), required, mode: 0o440, uid: 5, gid: 6, keyed: false };
     let exec = |required: bool| Exec {
         mounts: vec![mount("/run/secrets/token", true, MountKind::Secret(secret(required)))],
         secret_env: vec![SecretEnv { id: "token".into(), name: "TOKEN".into(), required, keyed: false }],

@@ -177,7 +177,11 @@ fn step_keys_are_those_of_the_golden_file() {
     for (old, new) in golden.steps.iter().zip(&now.steps) {
         let why = format!("{}: what goes into keys has changed: see the head of this file", old.name);
         // As the stored form reads, and as the step is written today.
-        assert_eq!(KeyInputs { op: old.op.clone(), inputs: old.inputs.clone(), secrets: BTreeMap::new() }.key(), old.key, "{why}");
+        assert_eq!(
+            KeyInputs { op: old.op.clone(), inputs: old.inputs.clone(), secrets: BTreeMap::new() }.key(),
+            old.key,
+            "{why}"
+        );
         assert_eq!((new.definition, new.key), (old.definition, old.key), "{why}");
     }
 }

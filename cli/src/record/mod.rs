@@ -126,7 +126,8 @@ impl Recorder {
                 (step.key, step.ran) = (Some(*key), Some(at));
                 let graph = self.graph.as_ref()?;
                 let op = graph.vertex(*vertex).op.clone();
-                let made_of = self.explainer.concealed(KeyInputs { op, inputs: inputs.clone(), secrets: secrets.clone() });
+                let made_of =
+                    self.explainer.concealed(KeyInputs { op, inputs: inputs.clone(), secrets: secrets.clone() });
                 let why = self.explainer.why(graph, *vertex, *key, &made_of);
                 step.made_of = Some(made_of);
                 let words = short(&why);

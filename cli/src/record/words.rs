@@ -124,7 +124,10 @@ mod tests {
         };
         let why = |difference| Why::Changed { differences: vec![Reason::Other(hidden(difference))] };
         assert_eq!(short(&why(variable("VERSION", "one", "two"))).unwrap(), "VERSION changed: one -> two");
-        assert_eq!(short(&why(variable("API_TOKEN", "concealed:1", "concealed:2"))).unwrap(), "API_TOKEN changed: *** -> ***");
+        assert_eq!(
+            short(&why(variable("API_TOKEN", "concealed:1", "concealed:2"))).unwrap(),
+            "API_TOKEN changed: *** -> ***"
+        );
         let secret = Difference::Secret { name: "npm".into() };
         assert_eq!(short(&why(secret)).unwrap(), "the secret npm changed");
         let command = Difference::Command { before: "make".into(), after: "make all".into() };

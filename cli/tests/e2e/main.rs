@@ -17,6 +17,7 @@ mod containers;
 mod contexts;
 mod copy;
 mod dockerfiles;
+mod edits;
 mod errors;
 mod export;
 mod flags;
