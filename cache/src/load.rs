@@ -4,28 +4,30 @@
 //! limit, links are looked up among the archive's own names and never on disk (CVE-2014-9356, CVE-2023-25153). What
 //! a load has stored and no image needs is removed at its end.
 
+mod error;
+mod finish;
 mod layout;
 mod opened;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
-use std::sync::Mutex;
 
-use lap_solver::event::{Action, Event, Events};
+use lap_solver::event::Events;
 use lap_solver::platform::Platform;
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 use serde::Deserialize;
 
-use crate::archive::{ArchiveError, EntryKind, Limits, Reader};
-use crate::content::ContentError;
+use crate::archive::{EntryKind, Limits, Reader};
 use crate::digest::{Digest, Sha256Stream};
-use crate::image::blobs::KnownBlob;
 use crate::image::manifest::{self, CONFIG_LIMIT, Document, MANIFEST_LIMIT, annotation};
-use crate::image::{Compression, Image, ImageError, Reference, may_pass_later, platform as platforms};
-use crate::layer::{self, LayerError, decompress};
+use crate::image::{Artifact, Compression, Image, ImageError, Reference, platform as platforms};
+use crate::layer::{self, decompress};
 use crate::names::{IMAGE_NAME, REF_NAME};
-use crate::store::{Store, lock};
+use crate::store::Store;
 
+pub use error::LoadError;
+use finish::finish;
+pub(crate) use finish::unpack;
 pub(crate) use layout::entry_of_layout;
 pub use layout::load_layout;
 pub(crate) use opened::Opened;
@@ -37,110 +39,38 @@ const LINK_LIMIT: usize = 8;
 /// Indexes within indexes that are followed.
 const INDEX_DEPTH: usize = 3;
 
+/// Which images of an index are wanted.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted<'a> {
+    /// The one for a platform.
+    Only(&'a Platform),
+    /// The whole index; where the archive lacks part of it, the one for a platform.
+    AllOr(&'a Platform),
+}
+
 /// An image that was loaded.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// What the archive calls it; already set in the store.
     pub names: Vec<Reference>,
-    /// The image.
-    pub image: Image,
+    /// The image, or the index of several.
+    pub content: Artifact,
 }
 
-/// Why an archive could not be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The stream is no sound tar.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// The stream cannot be read or decompressed.
-    #[error("read the archive")]
-    Read(#[source] io::Error),
-    /// Neither an OCI layout nor a Docker archive.
-    #[error("the archive holds no images: it has neither index.json nor manifest.json")]
-    NoImages,
-    /// A document is malformed.
-    #[error("{name} in the archive is malformed")]
-    Malformed {
-        /// The entry.
-        name: String,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// A document is larger than it has reason to be.
-    #[error("{name} in the archive has {size} bytes, the limit is {limit}")]
-    TooLarge {
-        /// The entry.
-        name: String,
-        /// Its size in bytes.
-        size: u64,
-        /// In bytes.
-        limit: u64,
-    },
-    /// Two entries of one name.
-    #[error("{name} is in the archive twice")]
-    Twice {
-        /// The entry.
-        name: String,
-    },
-    /// A file that another one names.
-    #[error("{name} is not in the archive")]
-    Missing {
-        /// The file.
-        name: String,
-    },
-    /// A name that leads out of the archive.
-    #[error("{name:?} is no name of a file in an archive")]
-    Name {
-        /// The name.
-        name: String,
-    },
-    /// A blob whose size is not that of its descriptor.
-    #[error("blob {digest} has {actual} bytes in the archive, {expected} were announced")]
-    WrongSize {
-        /// The blob.
-        digest: Digest,
-        /// In the descriptor.
-        expected: u64,
-        /// In the archive.
-        actual: u64,
-    },
-    /// Nothing for the platform.
-    #[error("the archive has no image for {wanted}")]
-    NoPlatform {
-        /// The platform.
-        wanted: String,
-    },
-    /// An image is no good.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// A blob could not be stored, or is not what it is called.
-    #[error(transparent)]
-    Content(#[from] ContentError),
-    /// A layer could not be unpacked.
-    #[error("layer {diff_id}")]
-    Layer {
-        /// The layer.
-        diff_id: Digest,
-        /// Why.
-        source: LayerError,
-    },
-}
-
-/// Loads every image of an archive, gives it its names and unpacks its layers. Of an index, the image for `platform`
-/// is taken.
+/// Loads every image of an archive, gives it its names and unpacks its layers.
 ///
 /// # Errors
 /// Where the archive is not sound, or the store cannot be written.
 pub fn load(
     store: &Store,
     reader: impl Read + Send,
-    platform: &Platform,
+    wanted: Wanted<'_>,
     events: &Events,
 ) -> Result<Vec<Loaded>, LoadError> {
     let mut contents = Contents::default();
     let result = contents
         .read(store, decompress(reader).map_err(LoadError::Read)?)
-        .and_then(|()| contents.images(store, platform))
+        .and_then(|()| contents.images(store, wanted))
         .and_then(|found| found.into_iter().map(|found| finish(store, found, events)).collect());
     contents.forget(store, result.as_ref().map_or(&[][..], Vec::as_slice));
     result
@@ -159,7 +89,7 @@ struct Contents {
 /// An image of an archive before its layers are unpacked.
 struct Found {
     names: Vec<Reference>,
-    image: Image,
+    content: Artifact,
 }
 
 #[derive(Deserialize)]
@@ -239,14 +169,25 @@ impl Contents {
     }
 
     /// The images, the OCI index before Docker's list; names come from both.
-    fn images(&self, store: &Store, platform: &Platform) -> Result<Vec<Found>, LoadError> {
+    fn images(&self, store: &Store, wanted: Wanted<'_>) -> Result<Vec<Found>, LoadError> {
         let docker: Option<Vec<DockerImage>> = self.document("manifest.json")?;
         let index: Option<ImageIndex> = self.document("index.json")?;
         match (index, docker) {
             (Some(index), docker) if !index.manifests().is_empty() => {
-                self.oci_images(store, platform, &index, docker.as_deref().unwrap_or_default())
+                self.oci_images(store, wanted, &index, docker.as_deref().unwrap_or_default())
             }
-            (_, Some(list)) => list.iter().map(|image| self.docker_image(store, image)).collect(),
+            (_, Some(list)) => {
+                let fits = |found: &Found| match (wanted, &found.content) {
+                    (Wanted::Only(platform), Artifact::Image(image)) => image.suits(platform),
+                    _ => true,
+                };
+                let found = list.iter().map(|image| self.docker_image(store, image)).collect::<Result<Vec<_>, _>>()?;
+                let found: Vec<Found> = found.into_iter().filter(fits).collect();
+                match (found.is_empty(), wanted) {
+                    (true, Wanted::Only(platform)) => Err(LoadError::NoPlatform { wanted: platform.to_string() }),
+                    _ => Ok(found),
+                }
+            }
             _ => Err(LoadError::NoImages),
         }
     }
@@ -260,7 +201,7 @@ impl Contents {
     fn oci_images(
         &self,
         store: &Store,
-        platform: &Platform,
+        wanted: Wanted<'_>,
         index: &ImageIndex,
         docker: &[DockerImage],
     ) -> Result<Vec<Found>, LoadError> {
@@ -270,21 +211,78 @@ impl Contents {
             if platforms::platform_of(entry).is_some_and(|platform| platform.os == "unknown") {
                 continue;
             }
-            let image = self.oci_image(store, platform, entry)?;
+            let content = self.oci_content(store, wanted, entry)?;
             let name = annotation(entry, IMAGE_NAME).or_else(|| annotation(entry, REF_NAME));
             // A lone tag, as Docker and BuildKit write it, is not a name.
             let name = name.filter(|text| text.contains([':', '/'])).and_then(|text| text.parse().ok());
-            match found.iter_mut().find(|other| other.image.digest() == image.digest()) {
+            match found.iter_mut().find(|other| other.content.digest() == content.digest()) {
                 Some(other) => other.names.extend(name),
-                None => found.push(Found { names: name.into_iter().collect(), image }),
+                None => found.push(Found { names: name.into_iter().collect(), content }),
             }
         }
         for one in found.iter_mut().filter(|one| one.names.is_empty()) {
-            let config = format!("blobs/sha256/{}", one.image.id().hex());
-            let same = docker.iter().find(|other| other.config == config);
+            let images = one.content.runnable();
+            let configs: Vec<String> =
+                images.iter().map(|image| format!("blobs/sha256/{}", image.id().hex())).collect();
+            let same = docker.iter().find(|other| configs.contains(&other.config));
             one.names = same.map(tags).unwrap_or_default();
         }
         Ok(found)
+    }
+
+    /// The image or the whole index that an entry stands for.
+    fn oci_content(&self, store: &Store, wanted: Wanted<'_>, entry: &Descriptor) -> Result<Artifact, LoadError> {
+        let platform = match wanted {
+            Wanted::Only(platform) => platform,
+            Wanted::AllOr(platform) => match self.whole_index(store, entry)? {
+                Some(index) => return Ok(index),
+                None => platform,
+            },
+        };
+        let image = self.oci_image(store, platform, entry)?;
+        match wanted {
+            Wanted::Only(platform) if !image.suits(platform) => {
+                Err(LoadError::NoPlatform { wanted: platform.to_string() })
+            }
+            _ => Ok(image.into()),
+        }
+    }
+
+    /// The index that an entry stands for, where it is one and everything that it names is in the archive.
+    fn whole_index(&self, store: &Store, entry: &Descriptor) -> Result<Option<Artifact>, LoadError> {
+        let raw = self.blob(store, entry, MANIFEST_LIMIT)?;
+        let announced = entry.media_type().to_string();
+        let Document::Index(index) = Document::read(&raw, Some(&announced)).map_err(ImageError::from)? else {
+            return Ok(None);
+        };
+        let has_all = |blobs: &mut dyn Iterator<Item = &Descriptor>| -> Result<bool, LoadError> {
+            for blob in blobs {
+                let digest = manifest::digest_of(blob).map_err(ImageError::from)?;
+                match self.check(store, digest, blob.size()) {
+                    Err(LoadError::Missing { .. }) => return Ok(false),
+                    other => other?,
+                }
+            }
+            Ok(true)
+        };
+        if !has_all(&mut index.manifests().iter())? {
+            return Ok(None);
+        }
+        for entry in index.manifests() {
+            let raw = self.blob(store, entry, MANIFEST_LIMIT)?;
+            let announced = entry.media_type().to_string();
+            match Document::read(&raw, Some(&announced)).map_err(ImageError::from)? {
+                // An index in an index is gone through for one platform only.
+                Document::Index(_) => return Ok(None),
+                Document::Manifest(document) => {
+                    if !has_all(&mut std::iter::once(document.config()).chain(document.layers()))? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        let digest = manifest::digest_of(entry).map_err(ImageError::from)?;
+        Ok(Some(store.artifact(&digest)?))
     }
 
     fn oci_image(&self, store: &Store, platform: &Platform, entry: &Descriptor) -> Result<Image, LoadError> {
@@ -349,7 +347,7 @@ impl Contents {
             "layers": serde_json::to_value(layers).map_err(write)?,
         });
         let raw_manifest = manifest::canonical_json(&document).map_err(write)?;
-        Ok(Found { names: tags(entry), image: Image::read(raw_manifest, None, raw_config)? })
+        Ok(Found { names: tags(entry), content: Image::read(raw_manifest, None, raw_config)?.into() })
     }
 
     /// The file that a name stands for, through links within the archive.
@@ -370,9 +368,12 @@ impl Contents {
     /// Removes what came in and no image has. Failing leaves it to the next prune.
     fn forget(&self, store: &Store, loaded: &[Loaded]) {
         let mut kept = BTreeSet::new();
-        for Loaded { image, .. } in loaded {
-            kept.extend([image.digest(), image.id()]);
-            kept.extend(image.layers.iter().map(|layer| layer.digest));
+        for Loaded { content, .. } in loaded {
+            kept.insert(content.digest());
+            for image in content.images() {
+                kept.extend([image.digest(), image.id()]);
+                kept.extend(image.layers.iter().map(|layer| layer.digest));
+            }
         }
         for digest in self.new.difference(&kept) {
             drop(store.content().remove(digest));
@@ -393,66 +394,6 @@ fn media_type_of(store: &Store, digest: &Digest) -> Result<String, LoadError> {
         // OCI has no media type for bzip2 and xz; readers go by the first bytes.
         _ => Compression::Uncompressed.media_type(false),
     })
-}
-
-/// Unpacks the layers of an image, then keeps it under its names.
-fn finish(store: &Store, found: Found, events: &Events) -> Result<Loaded, LoadError> {
-    let Found { names, image } = found;
-    unpack(store, &image, events)?;
-    for layer in &image.layers {
-        store.remember_blob(&layer.diff_id, KnownBlob::of(layer.descriptor.clone()))?;
-    }
-    store.put_image(&image)?;
-    if names.is_empty() {
-        store.image_keep(&image)?;
-    }
-    for name in &names {
-        store.name_set(name, &image)?;
-    }
-    Ok(Loaded { names, image })
-}
-
-/// Unpacks the layers of an image whose blobs are in the store, side by side.
-pub(crate) fn unpack(store: &Store, image: &Image, events: &Events) -> Result<(), LoadError> {
-    let chain: Vec<Digest> = image.diff_ids().collect();
-    let todo: Vec<usize> = (0..chain.len()).filter(|at| !chain[..*at].contains(&chain[*at])).collect();
-    let next = Mutex::new(todo.into_iter());
-    let failed: Mutex<Vec<(usize, LayerError)>> = Mutex::default();
-    let one = |at: usize| -> Result<(), LayerError> {
-        let layer = &image.layers[at];
-        if store.layer(&layer.diff_id)?.is_none() {
-            let file =
-                store.content().open(&layer.digest).map_err(|error| LayerError::Read(io::Error::other(error)))?;
-            let plain = decompress(file).map_err(LayerError::Read)?;
-            store.unpack_amid(plain, layer.diff_id, layer.descriptor.size(), &chain)?;
-        }
-        let (id, size) = (layer.digest.to_string(), layer.descriptor.size());
-        let (action, total) = (Action::Extract, Some(size));
-        events.send(Event::Progress { id, action, vertex: None, current: size, total, done: true });
-        Ok(())
-    };
-    let work = || {
-        loop {
-            let Some(at) = lock(&next).next() else { return };
-            if let Err(error) = one(at) {
-                lock(&failed).push((at, error));
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..rayon::current_num_threads().min(chain.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let mut failed = std::mem::take(&mut *lock(&failed));
-    failed.sort_by_key(|(at, _)| *at);
-    for (at, error) in failed {
-        let diff_id = chain[at];
-        let again = if may_pass_later(&error) { one(at) } else { Err(error) };
-        again.map_err(|source| LoadError::Layer { diff_id, source })?;
-    }
-    Ok(())
 }
 
 /// A name as it would be found below the archive's root.

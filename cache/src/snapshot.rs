@@ -164,7 +164,7 @@ impl Store {
         if let (Some(workspace), Some(root)) = (workspace, below.root_metadata()?) {
             workspace.set_root(&root)?;
         }
-        let lowers = layers.iter().rev().map(|layer| self.layer_dir(layer).join("fs")).collect();
+        let lowers = layers.iter().rev().map(|layer| self.layer_files(layer)).collect();
         Ok(OverlayPlan { lowers, upper: workspace.map(Workspace::upper), work: workspace.map(Workspace::work) })
     }
 }

@@ -14,7 +14,7 @@ use lap_cache::gc::{Kind, Pruned};
 use lap_cache::image::{AssembleOptions, Blobs, Compression, Image, Reference, written};
 use lap_cache::import::{ImportOptions, import};
 use lap_cache::layer::Owner;
-use lap_cache::load::{LoadError, load};
+use lap_cache::load::{LoadError, Loaded, Wanted, load};
 use lap_cache::store::Store;
 use lap_solver::event::Events;
 use lap_solver::image::ContainerConfig;
@@ -22,6 +22,11 @@ use support::{Scratch, amd64, image, listing, ready, run, skopeo};
 
 fn named(image: &Image, names: &[&str]) -> Vec<Named> {
     vec![Named { content: image.clone().into(), names: names.iter().map(|name| name.parse().unwrap()).collect() }]
+}
+
+/// The one image that was loaded.
+fn only(loaded: &Loaded) -> &Image {
+    loaded.content.images()[0]
 }
 
 /// The merged tree of an image as overlayfs shows it.
@@ -77,21 +82,21 @@ fn what_is_saved_is_loaded_again() {
     let image = image(&store, &AssembleOptions::default());
     let images = named(&image, &["team/app:1", "localhost:5000/x:y"]);
     let mut archive = Vec::new();
-    docker_archive(&store, &images, &mut archive, &Events::none()).unwrap();
+    docker_archive(&store, &images, &amd64(), &mut archive, &Events::none()).unwrap();
     let mut again = Vec::new();
-    docker_archive(&store, &images, &mut again, &Events::none()).unwrap();
+    docker_archive(&store, &images, &amd64(), &mut again, &Events::none()).unwrap();
     assert!(archive == again, "same images, same bytes");
     let mut oci = Vec::new();
     oci_tar(&store, &images, &mut oci, &Events::none()).unwrap();
     for (number, bytes) in [archive.clone(), oci, zstd::encode_all(&archive[..], 1).unwrap()].into_iter().enumerate() {
         let other = scratch.store(&format!("other{number}"));
-        let loaded = load(&other, Cursor::new(bytes), &amd64(), &Events::none()).unwrap();
+        let loaded = load(&other, Cursor::new(bytes), Wanted::AllOr(&amd64()), &Events::none()).unwrap();
         assert_eq!(loaded.len(), 1);
-        assert_eq!(loaded[0].image.digest(), image.digest());
+        assert_eq!(only(&loaded[0]).digest(), image.digest());
         assert_eq!(loaded[0].names, images[0].names);
         assert_eq!(other.name_get(&images[0].names[1]).unwrap(), Some(image.digest()));
         mounted(&store, &image, |ours| {
-            mounted(&other, &loaded[0].image, |tree| assert_eq!(listing(tree), listing(ours)));
+            mounted(&other, only(&loaded[0]), |tree| assert_eq!(listing(tree), listing(ours)));
         });
     }
     // skopeo reads both faces of it.
@@ -126,13 +131,13 @@ fn archives_of_skopeo_are_loaded() {
         let file = scratch.path(&format!("{kind}-{}.tar", name.len()));
         skopeo(&["copy", &source, &format!("{kind}:{}:{name}", file.display())]);
         let other = scratch.store(&format!("{kind}-{}", name.len()));
-        let loaded = load(&other, File::open(&file).unwrap(), &amd64(), &Events::none()).unwrap();
+        let loaded = load(&other, File::open(&file).unwrap(), Wanted::AllOr(&amd64()), &Events::none()).unwrap();
         let names: Vec<Reference> = want.iter().map(|name| name.parse().unwrap()).collect();
         assert_eq!(loaded[0].names, names, "{kind} {name}");
-        assert_eq!(loaded[0].image.config.rootfs, image.config.rootfs);
-        assert_eq!(loaded[0].image.id(), image.id(), "{kind}: the config is kept to the byte");
+        assert_eq!(only(&loaded[0]).config.rootfs, image.config.rootfs);
+        assert_eq!(only(&loaded[0]).id(), image.id(), "{kind}: the config is kept to the byte");
         mounted(&store, &image, |ours| {
-            mounted(&other, &loaded[0].image, |tree| assert_eq!(listing(tree), listing(ours)));
+            mounted(&other, only(&loaded[0]), |tree| assert_eq!(listing(tree), listing(ours)));
         });
         // Nothing that no image needs stays behind.
         let blobs = std::fs::read_dir(other.root().join("blobs/sha256")).unwrap().count();
@@ -149,7 +154,8 @@ fn podman_loads_and_lists_our_archive() {
     let store = scratch.store("store");
     let image = image(&store, &AssembleOptions::default());
     let file = scratch.path("save.tar");
-    docker_archive(&store, &named(&image, &["team/app:1"]), File::create(&file).unwrap(), &Events::none()).unwrap();
+    docker_archive(&store, &named(&image, &["team/app:1"]), &amd64(), File::create(&file).unwrap(), &Events::none())
+        .unwrap();
     let (root, runroot) = (scratch.path("podman"), scratch.path("podman-run"));
     let podman = |arguments: &[&str]| {
         let mut all = vec!["--root", root.to_str().unwrap(), "--runroot", runroot.to_str().unwrap()];
@@ -308,14 +314,14 @@ fn hostile_archives_are_refused() {
         ("a missing manifest", archive(&[("index.json", None, format!(r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{hex}","size":5}}]}}"#).as_bytes())])),
     ] {
         let store = scratch.store(&what.replace(' ', "-"));
-        let result = load(&store, Cursor::new(bytes), &amd64(), &Events::none());
+        let result = load(&store, Cursor::new(bytes), Wanted::AllOr(&amd64()), &Events::none());
         assert!(result.is_err(), "{what}: {result:?}");
         assert!(store.names().unwrap().is_empty(), "{what}");
         assert_eq!(std::fs::read_dir(store.root().join("blobs/sha256")).unwrap().count(), 0, "{what} leaves blobs");
         assert!(store.layers().unwrap().is_empty(), "{what} leaves layers");
     }
     let huge = archive(&[("index.json", None, &vec![b' '; 5 << 20])]);
-    let result = load(&scratch.store("huge"), Cursor::new(huge), &amd64(), &Events::none());
+    let result = load(&scratch.store("huge"), Cursor::new(huge), Wanted::AllOr(&amd64()), &Events::none());
     assert!(matches!(result, Err(LoadError::TooLarge { .. })), "{result:?}");
 }
 
@@ -363,8 +369,8 @@ fn layers_that_lean_on_lower_ones_come_out_right_in_any_order() {
     entries.extend(names.iter().zip(&layers).map(|(name, bytes)| (*name, 0o644, None, &bytes[..])));
     let scratch = Scratch::new();
     let store = scratch.store("store");
-    let loaded = load(&store, Cursor::new(tarball(&entries)), &amd64(), &Events::none()).unwrap();
-    mounted(&store, &loaded[0].image, |tree| {
+    let loaded = load(&store, Cursor::new(tarball(&entries)), Wanted::AllOr(&amd64()), &Events::none()).unwrap();
+    mounted(&store, only(&loaded[0]), |tree| {
         let lines: Vec<String> =
             listing(tree).into_iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
         assert_eq!(

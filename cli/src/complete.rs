@@ -1,6 +1,6 @@
 //! Images with all their blobs, for whoever takes them out of the store.
 
-use lap_cache::image::{AssembleOptions, Image, written};
+use lap_cache::image::{Artifact, AssembleOptions, Image, written};
 use lap_solver::event::Events;
 
 use crate::command::App;
@@ -29,4 +29,19 @@ pub(crate) fn complete(app: &App, image: Image, events: &Events) -> anyhow::Resu
         store.image_remove(&image.digest())?;
     }
     Ok(whole)
+}
+
+/// An index with every layer blob of its images in the store. Their manifests are written when it is.
+///
+/// # Errors
+/// Where a blob can be neither found nor fetched.
+pub(crate) fn complete_index(app: &App, index: Artifact, events: &Events) -> anyhow::Result<Artifact> {
+    let store = app.store()?;
+    for image in index.images() {
+        if !store.missing_blobs(image)?.is_empty() {
+            let client = client(&app.settings, &[])?;
+            block_on(async { Ok(client.ensure_blobs(image, store, events).await?) })?;
+        }
+    }
+    Ok(index)
 }

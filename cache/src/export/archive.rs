@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use lap_solver::event::{Action, Event, Events};
+use lap_solver::platform::Platform;
 
 use super::{ExportError, Named, OCI_LAYOUT, docker_manifest, index_entries};
 use crate::archive::{Entry, EntryKind, end, entry_header, padding};
@@ -19,15 +20,22 @@ use crate::store::Store;
 /// # Errors
 /// Where a blob is missing in the store, or the writer fails.
 pub fn oci_tar(store: &Store, images: &[Named], writer: impl Write, events: &Events) -> Result<(), ExportError> {
-    write(store, images, false, writer, events)
+    write(store, images, None, writer, events)
 }
 
-/// Writes images as a Docker archive that is an OCI archive too.
+/// Writes images as a Docker archive that is an OCI archive too. Docker's part has one image for a name: of an index,
+/// the one for `platform`, or else the first.
 ///
 /// # Errors
 /// As [`oci_tar`].
-pub fn docker_archive(store: &Store, images: &[Named], writer: impl Write, events: &Events) -> Result<(), ExportError> {
-    write(store, images, true, writer, events)
+pub fn docker_archive(
+    store: &Store,
+    images: &[Named],
+    platform: &Platform,
+    writer: impl Write,
+    events: &Events,
+) -> Result<(), ExportError> {
+    write(store, images, Some(platform), writer, events)
 }
 
 /// All blobs of some images with their sizes, each once, sorted.
@@ -53,7 +61,7 @@ pub(crate) fn report(digest: &Digest, size: u64, events: &Events) {
 fn write(
     store: &Store,
     images: &[Named],
-    docker: bool,
+    docker: Option<&Platform>,
     writer: impl Write,
     events: &Events,
 ) -> Result<(), ExportError> {
@@ -65,8 +73,8 @@ fn write(
         }
     }
     let mut files = vec![("index.json", index_json(index_entries(images))?)];
-    if docker {
-        files.push(("manifest.json", docker_manifest(images)?));
+    if let Some(platform) = docker {
+        files.push(("manifest.json", docker_manifest(images, platform)?));
     }
     files.push(("oci-layout", OCI_LAYOUT.to_vec()));
     write_tar(&blobs, |digest| Ok(store.content().open(digest)?), &files, writer, events)

@@ -10,6 +10,7 @@ pub mod rootfs;
 
 use std::collections::BTreeMap;
 
+use lap_solver::platform::Platform;
 use oci_spec::image::Descriptor;
 
 use crate::image::manifest::annotated;
@@ -79,12 +80,16 @@ fn index_entries(images: &[Named]) -> Vec<Descriptor> {
     entries
 }
 
-/// `manifest.json` of a Docker archive: the images that run. Names are written as people do.
-fn docker_manifest(images: &[Named]) -> Result<Vec<u8>, ImageError> {
+/// `manifest.json` of a Docker archive: the images that run, one for each that is named. Names are written as people do.
+fn docker_manifest(images: &[Named], platform: &Platform) -> Result<Vec<u8>, ImageError> {
     let blob = |digest: &crate::digest::Digest| format!("blobs/sha256/{}", digest.hex());
     let list: Vec<serde_json::Value> = images
         .iter()
-        .flat_map(|Named { content, names }| content.runnable().into_iter().map(move |image| (image, names)))
+        .filter_map(|Named { content, names }| {
+            let images = content.runnable();
+            let own = images.iter().find(|image| image.suits(platform)).or(images.first());
+            own.map(|image| (*image, names))
+        })
         .map(|(image, names)| {
             let tags: Vec<String> = names.iter().filter(|name| name.tag().is_some()).map(familiar_tag).collect();
             let layers: Vec<String> = image.layers.iter().map(|layer| blob(&layer.digest)).collect();

@@ -210,6 +210,12 @@ impl Store {
         self.root().join(layer_path(diff_id))
     }
 
+    /// The files of a layer, as an overlay takes them.
+    #[must_use]
+    pub fn layer_files(&self, diff_id: &Digest) -> PathBuf {
+        self.layer_dir(diff_id).join("fs")
+    }
+
     fn layer_file(&self, diff_id: &Digest) -> Result<Option<LayerFile>, LayerError> {
         // A file that a power cut left empty or torn is as good as none: the layer is made again.
         let look = || self.read_file(&format!("{}/layer.json", layer_path(diff_id)));

@@ -35,10 +35,11 @@ pub fn load_layout(
     let mut contents = Contents::default();
     let result = layout.bring(&mut contents, store, platform, entry).and_then(|()| {
         let image = contents.oci_image(store, platform, entry)?;
-        finish(store, Found { names: Vec::new(), image }, events)
+        let loaded = finish(store, Found { names: Vec::new(), content: image.clone().into() }, events)?;
+        Ok((loaded, image))
     });
-    contents.forget(store, result.as_ref().map_or(&[][..], std::slice::from_ref));
-    Ok(result?.image)
+    contents.forget(store, result.as_ref().map_or(&[][..], |(loaded, _)| std::slice::from_ref(loaded)));
+    Ok(result?.1)
 }
 
 /// The entry of an `index.json` that `which` names, or the only one.

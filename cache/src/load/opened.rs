@@ -78,7 +78,7 @@ impl Opened {
             (None, None, _) => None,
         };
         let found = self.contents.docker_image(&self.store, image.ok_or_else(|| missing(which))?)?;
-        Ok((found.image.raw_manifest, found.image.descriptor.media_type().to_string()))
+        Ok((found.content.raw().to_vec(), found.content.descriptor().media_type().to_string()))
     }
 }
 

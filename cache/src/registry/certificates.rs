@@ -10,12 +10,12 @@ use super::RegistryError;
 pub(super) struct Certificates {
     /// Authorities, beside those of the machine.
     pub(super) authorities: Vec<PathBuf>,
-    /// Our certificate and its key.
-    pub(super) own: Option<(PathBuf, PathBuf)>,
+    /// Our certificates and their keys, in order of name.
+    pub(super) own: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Certificates {
-    /// Of the first directory that has something for `host[:port]`. Of several pairs, the first by name is taken.
+    /// Of the first directory that is there for `host[:port]`.
     pub(super) fn of(dirs: &[PathBuf], host: &str) -> Result<Self, RegistryError> {
         // A host comes from others and must stay a single name.
         if host.is_empty() || host.starts_with('.') || host.contains('/') {
@@ -58,13 +58,13 @@ impl Certificates {
             files.iter().filter(move |path| path.extension().is_some_and(|it| it == extension))
         };
         let authorities = with("crt").cloned().collect();
-        let mut own = None;
+        let mut own = Vec::new();
         for certificate in with("cert") {
             let key = certificate.with_extension("key");
             if !files.contains(&key) {
                 return Err(failed(certificate, format!("its key {} is missing", key.display())));
             }
-            own.get_or_insert_with(|| (certificate.clone(), key));
+            own.push((certificate.clone(), key));
         }
         if let Some(key) = with("key").find(|key| !files.contains(&key.with_extension("cert"))) {
             let certificate = key.with_extension("cert");
@@ -102,7 +102,8 @@ mod tests {
         put(&dirs[1], "docker.io", &["ca.crt"]);
         let found = Certificates::of(&dirs, "reg.lan:5000").unwrap();
         assert_eq!(found.authorities, [dirs[0].join("reg.lan:5000/ca.crt")]);
-        assert_eq!(found.own.unwrap().1, dirs[0].join("reg.lan:5000/a.key"));
+        let keys: Vec<PathBuf> = found.own.into_iter().map(|(_, key)| key).collect();
+        assert_eq!(keys, ["a.key", "b.key"].map(|key| dirs[0].join("reg.lan:5000").join(key)));
         for (host, count) in [("plain.lan", 1), ("registry-1.docker.io", 1), ("reg.lan", 0), ("..", 0), ("", 0)] {
             assert_eq!(Certificates::of(&dirs, host).unwrap().authorities.len(), count, "{host}");
         }

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 
 use super::RegistryError;
 use super::certificates::{Certificates, failed};
@@ -49,11 +51,48 @@ pub(super) fn config(
             builder.dangerous().with_custom_certificate_verifier(verifier)
         }
     };
-    let Some((certificate, key)) = &certificates.own else { return Ok(builder.with_no_client_auth()) };
-    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
-    let chain: Vec<_> = chain.map_err(|error| failed(certificate, error))?;
+    if certificates.own.is_empty() {
+        return Ok(builder.with_no_client_auth());
+    }
+    let keys = certificates.own.iter().map(|(certificate, key)| certified(certificate, key).map(Arc::new));
+    Ok(builder.with_client_cert_resolver(Arc::new(Own(keys.collect::<Result<_, _>>()?))))
+}
+
+/// A certificate of ours, with its chain and its key.
+fn certified(certificate: &Path, key: &Path) -> Result<CertifiedKey, RegistryError> {
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = chain.map_err(|error| failed(certificate, error))?;
+    if chain.is_empty() {
+        return Err(failed(certificate, "no certificate is in it"));
+    }
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, error))?;
-    builder.with_client_auth_cert(chain, secret).map_err(|error| failed(certificate, error))
+    CertifiedKey::from_der(chain, secret, &provider()).map_err(|error| failed(certificate, error))
+}
+
+/// Our certificates for a host. As with Docker, the first that one of the authorities named by the server has signed is
+/// shown; none where there is no such one.
+#[derive(Debug)]
+struct Own(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Own {
+    fn resolve(&self, authorities: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let is_signed = |key: &CertifiedKey| {
+            // One that cannot be read is left for the server to judge.
+            let by = |cert: &CertificateDer<'_>| issuer(cert).is_none_or(|it| authorities.contains(&it.as_ref()));
+            authorities.is_empty() || key.cert.iter().any(by)
+        };
+        self.0.iter().find(|key| key.key.choose_scheme(schemes).is_some() && is_signed(key)).cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
+/// The name of who signed a certificate, in DER.
+fn issuer(certificate: &CertificateDer<'_>) -> Option<DistinguishedName> {
+    let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
+    Some(DistinguishedName::in_sequence(parsed.issuer()))
 }
 
 fn add_files(store: &mut RootCertStore, files: &[PathBuf]) -> Result<(), RegistryError> {

@@ -202,9 +202,9 @@ pub(crate) struct Save {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Of images for several platforms, only these [default: all]
-    #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
-    pub(crate) platforms: Vec<String>,
+    /// Of images for several platforms, only the one for this [default: all]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
 
     /// The images
     #[arg(required = true)]

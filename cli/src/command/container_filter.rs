@@ -126,7 +126,7 @@ fn test(store: &Store, every: &[Container], key: &str, value: &str) -> anyhow::R
             Box::new(move |_| none)
         }
         key => bail!(
-            "no filter {key:?} for containers: there are id, name, label, ancestor, status, exited, before, since, \
+            "invalid filter '{key}': there are id, name, label, ancestor, status, exited, before, since, \
              volume, network, publish, expose and health"
         ),
     })

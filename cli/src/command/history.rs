@@ -15,6 +15,9 @@ const COMMAND_WIDTH: usize = 45;
 
 const TABLE: &str = "table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
 
+/// For programs: the time itself.
+const PLAIN_TABLE: &str = "table {{.ID}}\t{{.CreatedAt}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
+
 const HEADINGS: &[(&str, &str)] = &[
     ("ID", "IMAGE"),
     ("CreatedSince", "CREATED"),
@@ -32,7 +35,7 @@ pub(super) fn run(app: &App, args: &History) -> anyhow::Result<i32> {
     let name = args.image.as_deref().unwrap_or("build");
     let store = app.store()?;
     let format = if args.quiet { "{{.ID}}" } else { args.format.as_str() };
-    let list = Listing::new(format, TABLE).context("template parsing error")?;
+    let list = Listing::new(format, if args.human { TABLE } else { PLAIN_TABLE }).context("template parsing error")?;
     let image = for_platform(store, need(store, name)?, args.platform.as_deref())?.image;
     let mut layers = image.layers.iter();
     let mut rows = Vec::new();

@@ -57,7 +57,7 @@ impl Filter {
                     filter.before = Some(filter.before.map_or(until, |before| before.min(until)));
                 }
                 _ => {
-                    bail!("no filter {key:?} for images: there are dangling, reference, label, before, since and until")
+                    bail!("invalid filter '{key}': there are dangling, reference, label, before, since and until")
                 }
             }
         }

@@ -144,7 +144,7 @@ fn image(store: &Store, found: &Found) -> anyhow::Result<Value> {
     }
     digests.dedup();
     let layers: Vec<_> = image.diff_ids().collect();
-    let dir = |layer| store.layer_dir(layer).to_string_lossy().into_owned();
+    let dir = |layer| store.layer_files(layer).to_string_lossy().into_owned();
     let mut data = serde_json::Map::new();
     if let Some((top, below)) = layers.split_last() {
         data.insert("UpperDir".to_owned(), Json::String(dir(top)));

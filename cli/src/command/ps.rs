@@ -59,7 +59,7 @@ pub(super) fn run(app: &App, args: &Ps) -> anyhow::Result<i32> {
     container_filter::filter(app.store()?, &mut found, &args.filters)?;
     found.truncate(last.unwrap_or(usize::MAX));
     // A walk through files is made only for who wants to see its result.
-    let sized = args.size || format.contains(".Size");
+    let sized = args.size || format.contains(".Size") || format.contains("json");
     let row = |container| row(app.store()?, &containers, container, args.no_trunc, sized);
     let rows = found.iter().map(row).collect::<anyhow::Result<Vec<_>>>()?;
     out!("{}", show(list.render(HEADINGS, rows).context("template parsing error")?))?;

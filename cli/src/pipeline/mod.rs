@@ -52,7 +52,7 @@ pub(crate) use context::{Context, Fetched, Opener, read_inside};
 use crew::Crew;
 pub(crate) use epoch::settle as settle_epoch;
 pub(crate) use failure::Located;
-pub(crate) use outputs::{to_file, to_stdout};
+pub(crate) use outputs::{no_terminal, to_file, to_stdout};
 
 /// What a build was asked for.
 pub(crate) struct Request {

@@ -196,7 +196,7 @@ impl Outputs<'_> {
         }
         to_file(output.dest.as_deref(), |writer| {
             match output.kind {
-                OutputKind::Docker => docker_archive(store, &images, writer, events)?,
+                OutputKind::Docker => docker_archive(store, &images, &Platform::host(), writer, events)?,
                 _ => oci_tar(store, &images, writer, events)?,
             }
             Ok(())
@@ -346,7 +346,7 @@ fn real(path: &Path) -> std::io::Result<PathBuf> {
     Ok(real)
 }
 
-fn no_terminal() -> anyhow::Result<()> {
+pub(crate) fn no_terminal() -> anyhow::Result<()> {
     if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         bail!("a terminal cannot take an archive: redirect the output or name a file");
     }

@@ -13,6 +13,12 @@ pub(super) const CONTAINER_DEFAULTS: &str = r#"{
         "Dns": [],
         "DnsOptions": [],
         "DnsSearch": [],
+        "BlkioWeightDevice": [],
+        "BlkioDeviceReadBps": [],
+        "BlkioDeviceWriteBps": [],
+        "BlkioDeviceReadIOps": [],
+        "BlkioDeviceWriteIOps": [],
+        "Devices": [],
         "IpcMode": "private",
         "Runtime": "lap"
     },

@@ -10,7 +10,7 @@ use lap_solver::graph::VertexId;
 
 use super::look::{Look, Tone};
 use super::model::{Change, Model, State};
-use super::{Painter, WAITING, doing, ended, seconds, short, visible};
+use super::{Painter, WAITING, doing, ended, seconds, short, transfer, visible};
 
 /// Draws with indicatif on standard error.
 pub(super) struct Fancy {
@@ -60,6 +60,8 @@ impl Fancy {
         if self.any_step {
             let (done, seen) = model.counts();
             self.headline.set_message(format!("[+] Building {} ({done}/{seen})", seconds(at)));
+        } else if let Some(text) = transfer::summary(model, at) {
+            self.headline.set_message(text);
         }
     }
 
@@ -140,11 +142,11 @@ impl Painter for Fancy {
                 }
                 let bar = self.parts.entry(id.clone()).or_insert_with(|| {
                     let template = if part.total.is_some_and(|total| total > 0) {
-                        " {prefix} {msg:11} [{bar:25}] {bytes:>10}/{total_bytes:10} {bytes_per_sec}"
+                        " {prefix} {msg:11} [{bar:25}] {decimal_bytes:>10}/{decimal_total_bytes:10} {decimal_bytes_per_sec:>11} {eta:>4}"
                     } else if part.action == Action::Resolve {
                         " {prefix} {msg}"
                     } else {
-                        " {prefix} {msg} {bytes}"
+                        " {prefix} {msg} {decimal_bytes}"
                     };
                     let bar = ProgressBar::new(part.total.unwrap_or(0)).with_style(style(template));
                     self.screen.add(bar.with_prefix(visible(&short(id))))

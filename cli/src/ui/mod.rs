@@ -12,6 +12,7 @@ mod model;
 mod plain;
 mod rawjson;
 pub(crate) mod table;
+mod transfer;
 mod visible;
 
 use std::sync::Arc;

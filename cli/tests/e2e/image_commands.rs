@@ -1,6 +1,7 @@
 //! Commands about images and lists of containers: what Docker's users script against.
 
 use crate::support::{Lap, needs, run};
+use crate::web::{Page, Web};
 
 /// `sleep` in the background; its ID.
 fn sleeper(lap: &Lap, name: &str, image: &str) -> String {
@@ -183,6 +184,40 @@ fn inspected_images_tell_when_they_were_tagged_and_by_platform() {
         (&["push", "nope"], "An image does not exist locally with the tag: nope"),
     ] {
         let said = lap.run(args).code(1);
+        assert!(said.err.contains(words), "{args:?}: {said:?}");
+    }
+}
+
+#[test]
+fn imports_come_from_files_standard_input_and_web_servers() {
+    needs!(root);
+    let lap = Lap::empty();
+    let tar = std::fs::read(crate::support::busybox()).unwrap();
+    let changes = ["-c", "CMD [\"id\"]", "-c", "ENV A=b", "-c", "WORKDIR /tmp", "-c", "USER 7:8", "-c", "EXPOSE 80"];
+    lap.run_with(&[&["import"], &changes[..], &["-m", "mine", "-", "a/box:1"]].concat(), &tar).ok();
+    let said = lap.run(&["run", "--rm", "--network", "none", "a/box:1"]).ok().out;
+    assert!(said.starts_with("uid=7 gid=8"), "{said}");
+    let image = lap.run(&["inspect", "a/box:1"]).ok().json()[0].clone();
+    assert_eq!(image["Comment"], "mine");
+    let config = serde_json::json!({"User": "7:8", "ExposedPorts": {"80/tcp": {}}, "Env": ["A=b"], "Cmd": ["id"], "WorkingDir": "/tmp"});
+    assert_eq!(image["Config"], config);
+
+    let web = Web::start();
+    let url = web.page("/root.tar?token=hidden", Page::new(&tar));
+    lap.run(&["import", "--platform", "linux/arm64", &url, "web"]).ok();
+    let image = lap.run(&["inspect", "web"]).ok().json()[0].clone();
+    assert_eq!(image["Architecture"], "arm64");
+    assert_eq!(image["Comment"], format!("Imported from {}/root.tar", web.url));
+    assert_eq!(image["Config"], serde_json::json!({}));
+    let file = lap.run(&["inspect", "-f", "{{.RootFS.Layers}}", "a/box:1"]).ok().out;
+    assert_eq!(lap.run(&["inspect", "-f", "{{.RootFS.Layers}}", "web"]).ok().out, file);
+    for (args, words) in [
+        (&["import", "-c", "RUN true", "-"][..], "run is not a valid change command"),
+        (&["import", "-c", "NOPE x", "-"], "NOPE"),
+        (&["import", "gone.tar"], "cannot import gone.tar"),
+        (&["import", "-", "UPPER"], "lower-case"),
+    ] {
+        let said = lap.run_with(args, &tar).code(1);
         assert!(said.err.contains(words), "{args:?}: {said:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! `login` and `logout`: Debian's docker-registry with passwords and with tokens, helpers, the files of others.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,8 @@ use crate::support::{Lap, Said, needs, run, wait_for};
 
 const USER: &str = "user";
 const PASSWORD: &str = "pa:ss w0rd";
+/// What stands for the login at the token server.
+const REFRESH: &str = "refresh-me-7f3a";
 /// `htpasswd -nbB user 'pa:ss w0rd'`
 const HTPASSWD: &str = "user:$2y$05$Dk3MvH5gQyVN0bu5sWZf0OxM4.ihdehWGGAn4GjliuW80xOYWB2wq";
 
@@ -38,6 +40,21 @@ impl Guarded {
         let registry = Self { child, address, _dir: dir };
         wait_for("the registry", || TcpStream::connect(&registry.address).is_ok());
         registry
+    }
+
+    /// With a token server beside it.
+    fn with_tokens() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, certificate) = (dir.path().join("key.pem"), dir.path().join("cert.pem"));
+        let make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tokens"];
+        let files = ["-keyout", key.to_str().unwrap(), "-out", certificate.to_str().unwrap()];
+        run("openssl", &[&make[..], &files].concat()).ok();
+        let realm = token_server(dir.path());
+        let auth = format!(
+            "auth:\n  token:\n    realm: {realm}\n    service: store\n    issuer: tokens\n    rootcertbundle: {}\n",
+            certificate.display()
+        );
+        Self::start(dir, &auth)
     }
 
     /// With a file of names and passwords.
@@ -179,17 +196,7 @@ fn a_token_server_takes_the_login() {
     needs!(root);
     needs!("docker-registry");
     needs!("openssl");
-    let dir = tempfile::tempdir().unwrap();
-    let (key, certificate) = (dir.path().join("key.pem"), dir.path().join("cert.pem"));
-    let make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tokens"];
-    let files = ["-keyout", key.to_str().unwrap(), "-out", certificate.to_str().unwrap()];
-    run("openssl", &[&make[..], &files].concat()).ok();
-    let realm = token_server(dir.path());
-    let auth = format!(
-        "auth:\n  token:\n    realm: {realm}\n    service: store\n    issuer: tokens\n    rootcertbundle: {}\n",
-        certificate.display()
-    );
-    let registry = Guarded::start(dir, &auth);
+    let registry = Guarded::with_tokens();
     let address = registry.address.as_str();
     let lap = Lap::new();
     let name = format!("{address}/team/app:1");
@@ -202,6 +209,45 @@ fn a_token_server_takes_the_login() {
     lap.run(&["rmi", &name]).ok();
     lap.at_home(&["pull", &name], "").ok();
     assert!(!lap.at_home(&["push", "--progress", "plain", &name], "").ok().err.contains(PASSWORD));
+}
+
+#[test]
+fn an_identity_token_is_exchanged_and_never_told() {
+    needs!(root);
+    needs!("docker-registry");
+    needs!("openssl");
+    let registry = Guarded::with_tokens();
+    let address = registry.address.as_str();
+    let lap = Lap::new();
+    let name = format!("{address}/team/app:1");
+    lap.run(&["tag", "busybox", &name]).ok();
+    // A helper marks it by the name of its user.
+    let helper = |secret: &str| {
+        let script = format!(
+            "#!/bin/sh\ncat > /dev/null\necho '{{\"ServerURL\":\"{address}\",\"Username\":\"<token>\",\"Secret\":\"{secret}\"}}'\n"
+        );
+        let helper = lap.write("bin/docker-credential-vault", script);
+        std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let quiet = |said: Said| {
+        assert!(!said.err.contains(REFRESH) && !said.out.contains(REFRESH), "{said:?}");
+        said
+    };
+    let of_helper = format!(r#"{{"credHelpers":{{"{address}":"vault"}}}}"#);
+    lap.write("home/.docker/config.json", &of_helper);
+    helper("another");
+    let refused = quiet(lap.at_home(&["push", &name], "").code(1));
+    assert!(refused.err.contains("refuses the login") && !refused.err.contains("another"), "{}", refused.err);
+    helper(REFRESH);
+    quiet(lap.at_home(&["push", "--progress", "plain", &name], "").ok());
+    lap.run(&["rmi", &name]).ok();
+    // A file has it as a field of its own.
+    lap.write(
+        "home/.docker/config.json",
+        format!(r#"{{"auths":{{"{address}":{{"auth":"dXNlcjo=","identitytoken":"{REFRESH}"}}}}}}"#),
+    );
+    quiet(lap.at_home(&["pull", &name], "").ok());
+    quiet(lap.at_home(&["pull", &format!("{address}/team/app:none")], "").code(1));
 }
 
 #[test]
@@ -220,15 +266,17 @@ fn certificates_of_a_registry_are_those_of_its_directory() {
         openssl(&[&make[..], &files].concat());
     }
     std::fs::write(dir.path().join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    for name in ["server", "client"] {
+    for (name, authority) in [("server", "ca"), ("client", "ca"), ("other", "stranger")] {
         let subject = format!("/CN={name}");
         let (key, request) = (file(&format!("{name}.key")), file(&format!("{name}.csr")));
         openssl(&["req", "-newkey", "rsa:2048", "-nodes", "-subj", &subject, "-keyout", &key, "-out", &request]);
-        let signer = ["-CA", &file("ca.crt"), "-CAkey", &file("ca.key"), "-CAcreateserial", "-days", "2"];
+        let (authority, secret) = (file(&format!("{authority}.crt")), file(&format!("{authority}.key")));
+        let signer = ["-CA", &authority, "-CAkey", &secret, "-CAcreateserial", "-days", "2"];
         let files = ["-in", &request, "-out", &file(&format!("{name}.cert")), "-extfile", &file("names")];
         openssl(&[&["x509", "-req"][..], &signer, &files].concat());
     }
     let (ca, stranger, own, key) = (file("ca.crt"), file("stranger.crt"), file("client.cert"), file("client.key"));
+    let (other, other_key) = (file("other.cert"), file("other.key"));
     let tls = format!(
         "  tls:\n    certificate: {}\n    key: {}\n    clientcas: [{ca}]\n",
         file("server.cert"),
@@ -252,6 +300,15 @@ fn certificates_of_a_registry_are_those_of_its_directory() {
     assert!(error.contains("certificate"), "an authority that is given is asked, on loopback too: {error}");
     put(&ca, "ca.crt");
     push().ok();
+    // Of several, the one that the registry asks for is shown, whatever it is called.
+    put(&other, "a.cert");
+    put(&other_key, "a.key");
+    push().ok();
+    std::fs::remove_file(there.join("client.cert")).unwrap();
+    std::fs::remove_file(there.join("client.key")).unwrap();
+    push().code(1);
+    put(&own, "z.cert");
+    put(&key, "z.key");
     lap.run(&["rmi", &name]).ok();
     lap.at_home(&["pull", &name], "").ok();
     run("skopeo", &["inspect", "--cert-dir", there.to_str().unwrap(), &format!("docker://{name}")]).ok();
@@ -265,13 +322,33 @@ fn token_server(dir: &Path) -> String {
     let expected = format!("Basic {}", base64(format!("{USER}:{PASSWORD}").as_bytes(), false));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut lines = reader.by_ref().lines();
             let target = lines.next().and_then(Result::ok).unwrap_or_default();
             let headers: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-            let known = headers.iter().any(|line| line.split_once(": ").is_some_and(|(_, value)| value == expected));
-            let (status, body) = match known {
-                true => ("200 OK", format!("{{\"token\":\"{}\"}}", token(&dir, &target))),
-                false => ("401 Unauthorized", "{}".to_owned()),
+            let value = |wanted: &str| {
+                let pairs = headers.iter().filter_map(|line| line.split_once(": "));
+                pairs.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value).next()
+            };
+            let (status, body) = if target.starts_with("POST") {
+                // OAuth 2: a refresh token for an access token, with no other login beside it.
+                let mut form = vec![0; value("content-length").unwrap().parse().unwrap()];
+                reader.read_exact(&mut form).unwrap();
+                let form = String::from_utf8(form).unwrap();
+                let has = |pair: &str| form.split('&').any(|own| own == pair);
+                let pairs = ["grant_type=refresh_token", "service=store", &format!("refresh_token={REFRESH}")];
+                let is_whole = form.split('&').any(|pair| pair.starts_with("client_id="));
+                match pairs.iter().all(|pair| has(pair)) && is_whole && value("authorization").is_none() {
+                    true => {
+                        let query = form.replace('+', "&scope=");
+                        ("200 OK", format!("{{\"access_token\":\"{}\"}}", token(&dir, &format!("POST /?{query} HTTP"))))
+                    }
+                    false => ("401 Unauthorized", "{}".to_owned()),
+                }
+            } else if value("authorization") == Some(&expected) {
+                ("200 OK", format!("{{\"token\":\"{}\"}}", token(&dir, &target)))
+            } else {
+                ("401 Unauthorized", "{}".to_owned())
             };
             let length = body.len();
             let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");

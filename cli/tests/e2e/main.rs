@@ -37,6 +37,7 @@ mod registry;
 mod remote_cache;
 mod reproducible;
 mod rootless;
+mod roundtrip;
 mod sandbox;
 mod ssh;
 mod support;

@@ -333,6 +333,9 @@ fn archives_go_to_standard_output_but_never_to_a_terminal() {
         assert!(code != Some(0) && shown.contains("a terminal cannot take an archive"), "{shown}");
         assert!(!shown.contains("RUN echo"), "nothing is built first: {shown}");
     }
+    let (code, shown) = on_a_terminal(&fresh, "save busybox", &[]);
+    assert!(code == Some(1) && shown.contains("a terminal cannot take an archive"), "{shown}");
+    assert!(!shown.contains("exporting"), "nothing is compressed first: {shown}");
 }
 
 /// Runs `lap` with a pseudo-terminal for all three streams.

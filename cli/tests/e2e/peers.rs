@@ -3,7 +3,7 @@
 use crate::support::{Lap, Said, needs, run};
 
 /// Storage of podman and buildah in a directory of the test.
-fn peer(lap: &Lap, program: &str, args: &[&str]) -> Said {
+pub(crate) fn peer(lap: &Lap, program: &str, args: &[&str]) -> Said {
     let (root, runroot) = (lap.path("peer"), lap.path("peer-run"));
     let mut all =
         vec!["--root", root.to_str().unwrap(), "--runroot", runroot.to_str().unwrap(), "--storage-driver", "vfs"];

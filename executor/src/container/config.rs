@@ -250,7 +250,10 @@ pub struct Config {
     pub creator: Option<ProcessId>,
 }
 
-const SIGTERM: i32 = 15;
+/// SIGTERM.
+pub(super) const DEFAULT_STOP_SIGNAL: i32 = 15;
+/// Seconds.
+pub(super) const DEFAULT_STOP_TIMEOUT: u64 = 10;
 
 impl Config {
     /// Merges the user's options with the image's config.
@@ -312,8 +315,8 @@ impl Config {
             shm_size: options.shm_size,
             cgroup_parent: options.cgroup_parent,
             emulated: options.emulated,
-            stop_signal: stop_signal.map_or(Ok(SIGTERM), |text| signal_number(text))?,
-            stop_timeout: options.stop_timeout.unwrap_or(10),
+            stop_signal: stop_signal.map_or(Ok(DEFAULT_STOP_SIGNAL), |text| signal_number(text))?,
+            stop_timeout: options.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT),
             log_limit: options.log_limit,
             creator: ProcessId::of(std::process::id().cast_signed()),
             id,
@@ -387,6 +390,11 @@ pub fn signal_number(text: &str) -> Result<i32, ContainerError> {
         return Ok(34 + offset);
     }
     name.parse::<nix::sys::signal::Signal>().map(|signal| signal as i32).map_err(|_| unknown())
+}
+
+/// The name of a signal, or its number where it has none.
+pub(super) fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number).map_or_else(|_| number.to_string(), |signal| signal.as_str().to_owned())
 }
 
 /// Two words chosen by the id.

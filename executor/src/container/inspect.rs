@@ -1,9 +1,11 @@
 //! A container as JSON in Docker's shape, main fields.
 
+use lap_cache::image::Image;
+use lap_solver::image::DEFAULT_PATH;
 use serde_json::{Map, Value, json};
 
 use super::Containers;
-use super::config::{NetworkMode, VolumeSource};
+use super::config::{Config, DEFAULT_STOP_SIGNAL, DEFAULT_STOP_TIMEOUT, NetworkMode, VolumeSource, signal_name};
 use super::directory::Container;
 use super::state::State;
 use super::time::rfc3339;
@@ -24,6 +26,9 @@ impl Containers {
             State::Running(live) => live.address.map(|address| address.to_string()),
             _ => None,
         };
+        // The image may be gone since.
+        let image = config.image_digest.and_then(|digest| self.store.image(&digest).ok());
+        let env = told_env(config, image.as_ref());
         // Nothing is published: the image's ports stand there without a place, and only while something listens.
         let open = matches!(container.state, State::Running(_)).then_some(&config.exposed_ports);
         let ports: Map<String, Value> = open.into_iter().flatten().map(|port| (port.clone(), Value::Null)).collect();
@@ -35,7 +40,7 @@ impl Containers {
             "Path": args.first(),
             "Args": args.get(1..),
             "State": state(&container.state),
-            "Image": config.image_digest,
+            "Image": image.as_ref().map(Image::id).or(config.image_digest),
             "Name": format!("/{}", config.name),
             "LogPath": container.log(),
             "Driver": "overlay",
@@ -45,9 +50,11 @@ impl Containers {
                 "ReadonlyRootfs": config.read_only,
                 "SecurityOpt": config.no_new_privileges.map(|on| vec![format!("no-new-privileges={on}")]),
                 "NetworkMode": network,
-                "CapAdd": config.cap_add,
-                "CapDrop": config.cap_drop,
-                "ExtraHosts": config.extra_hosts.iter().map(|(host, to)| format!("{host}:{to}")).collect::<Vec<_>>(),
+                "CapAdd": given(&config.cap_add),
+                "CapDrop": given(&config.cap_drop),
+                "ExtraHosts": given(
+                    &config.extra_hosts.iter().map(|(host, to)| format!("{host}:{to}")).collect::<Vec<_>>()
+                ),
                 "Memory": config.limits.memory.unwrap_or(0),
                 "MemorySwap": config.limits.memory_swap.map_or(0, |swap| i64::try_from(swap).unwrap_or(-1)),
                 "NanoCpus": config.limits.nano_cpus.unwrap_or(0),
@@ -56,7 +63,7 @@ impl Containers {
                 "PidsLimit": config.limits.pids,
                 "CgroupParent": config.cgroup_parent.clone().unwrap_or_default(),
                 "ShmSize": config.shm_size.unwrap_or(64 << 20),
-                "Init": config.init,
+                "Init": config.init.then_some(true),
                 "MaskedPaths": walls(MASKED),
                 "ReadonlyPaths": walls(READ_ONLY),
                 "Ulimits": config.rlimits.iter()
@@ -70,15 +77,15 @@ impl Containers {
                 "ExposedPorts": exposed,
                 "Tty": config.tty,
                 "OpenStdin": config.interactive,
-                "Env": config.env,
+                "Env": env,
                 "Cmd": config.cmd,
                 "Entrypoint": if config.entrypoint.is_empty() { Value::Null } else { json!(config.entrypoint) },
                 "Healthcheck": config.healthcheck,
                 "Image": config.image,
                 "WorkingDir": config.working_dir,
                 "Labels": config.labels,
-                "StopSignal": config.stop_signal.to_string(),
-                "StopTimeout": config.stop_timeout,
+                "StopSignal": (config.stop_signal != DEFAULT_STOP_SIGNAL).then(|| signal_name(config.stop_signal)),
+                "StopTimeout": (config.stop_timeout != DEFAULT_STOP_TIMEOUT).then_some(config.stop_timeout),
             },
             "NetworkSettings": { "IPAddress": address.unwrap_or_default(), "Ports": ports },
             "GraphDriver": {
@@ -87,7 +94,7 @@ impl Containers {
                     "UpperDir": container.upper(),
                     "WorkDir": container.work(),
                     "LowerDir": config.layers.iter().rev()
-                        .map(|layer| self.store.layer_dir(layer).to_string_lossy().into_owned())
+                        .map(|layer| self.store.layer_files(layer).to_string_lossy().into_owned())
                         .collect::<Vec<_>>().join(":"),
                 },
             },
@@ -107,6 +114,26 @@ impl Containers {
         };
         container.config.volumes.iter().map(mount).collect()
     }
+}
+
+/// A list that was given; Docker has `null` where none was.
+fn given(list: &[String]) -> Value {
+    if list.is_empty() { Value::Null } else { json!(list) }
+}
+
+/// The variables of user and image, without those that every container gets.
+fn told_env(config: &Config, image: Option<&Image>) -> Vec<String> {
+    let added = |entry: &str| match entry.split_once('=') {
+        Some(("HOSTNAME", value)) => value == config.hostname,
+        Some(("TERM", value)) => config.tty && value == "xterm",
+        // Of an image that cannot be asked, nothing is left out.
+        Some(("PATH", value)) => {
+            let is_own = |image: &Image| image.config.config.env.iter().any(|own| own.starts_with("PATH="));
+            value == DEFAULT_PATH && image.is_some_and(|image| !is_own(image))
+        }
+        _ => false,
+    };
+    config.env.iter().filter(|entry| !added(entry)).cloned().collect()
 }
 
 fn state(state: &State) -> Value {

@@ -53,7 +53,7 @@ impl Filters {
                         _ => bail!("filter dangling is true or false, not {value:?}"),
                     });
                 }
-                _ => bail!("no such filter: {name:?}; there are until, label and label!"),
+                _ => bail!("invalid filter '{name}': there are until, label, label! and dangling"),
             }
         }
         Ok(filters)
