@@ -36,6 +36,12 @@ impl Digest {
         Hex(&self.0).to_string()
     }
 
+    /// As pages write it: `sha256-` and base64 (W3C, Subresource Integrity).
+    #[must_use]
+    pub fn integrity(&self) -> String {
+        format!("sha256-{}", crate::registry::encode_base64(&self.0))
+    }
+
     /// Reads 64 lower-case hexadecimal digits without the algorithm.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod assemble;
 pub mod attest;
 pub mod blobs;
+pub mod compare;
 pub mod compress;
 pub mod estargz;
 pub mod index;
@@ -198,6 +199,14 @@ impl Image {
     /// Diff IDs of the layers, lowest first.
     pub fn diff_ids(&self) -> impl Iterator<Item = Digest> + '_ {
         self.layers.iter().map(|layer| layer.diff_id)
+    }
+
+    /// For each layer the command of the history that made it; nothing where the history does not say.
+    #[must_use]
+    pub fn commands(&self) -> Vec<Option<&str>> {
+        let made = self.config.history.iter().filter(|entry| !entry.empty_layer);
+        let commands: Vec<Option<&str>> = made.map(|entry| entry.created_by.as_deref()).collect();
+        if commands.len() == self.layers.len() { commands } else { vec![None; self.layers.len()] }
     }
 
     /// What machine it runs on.

@@ -20,14 +20,15 @@ const STACK: usize = 4 << 20;
 
 /// One entry of a layer.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub struct Node {
     /// Path below the layer's root; empty for the root itself.
-    pub(super) path: Vec<u8>,
+    pub path: Vec<u8>,
     /// With only those attributes that go into an archive.
-    pub(super) metadata: Metadata,
-    pub(super) inode: Inode,
+    pub metadata: Metadata,
+    /// Which inode of the store it is.
+    pub inode: Inode,
     /// Whether this directory hides what lies below.
-    pub(super) opaque: bool,
+    pub opaque: bool,
 }
 
 /// Walks a layer that is complete: everything in it belongs to it.
@@ -224,7 +225,7 @@ impl Walk<'_> {
     }
 }
 
-fn same_data(mut one: File, mut two: File) -> std::io::Result<bool> {
+pub(crate) fn same_data(mut one: File, mut two: File) -> std::io::Result<bool> {
     let (mut ours, mut theirs) = (vec![0; 128 * 1024], Vec::with_capacity(128 * 1024));
     loop {
         let count = one.read(&mut ours)?;

@@ -34,6 +34,8 @@ pub(crate) enum ContainerCommand {
     Rm(Remove),
     /// Show what a container has put out
     Logs(Logs),
+    /// Show what a container has changed in its image
+    Diff(super::Diff),
     /// Remove containers that do not run
     Prune(super::PruneContainers),
 }

@@ -17,6 +17,10 @@ pub(crate) enum ImageCommand {
     Inspect(InspectThese),
     /// Show the history of an image
     History(History),
+    /// Show what makes an image large
+    Tree(super::Tree),
+    /// Show what differs between two images
+    Diff(super::Diff),
     /// Give an image another name
     Tag(Tag),
     /// Remove images

@@ -11,6 +11,7 @@ mod copy;
 mod fsck;
 mod ignored;
 mod image;
+mod inside;
 mod login;
 mod output;
 mod prune;
@@ -34,6 +35,7 @@ pub(crate) use ignored::Ignored;
 pub(crate) use image::{
     History, ImageCommand, Images, Import, Inspect, InspectThese, Load, Pull, Push, RemoveImages, Save, Tag,
 };
+pub(crate) use inside::{Diff, InsideFormat, Tree};
 pub(crate) use login::{Login, LoginPlace, Logout};
 pub(crate) use output::{Output, OutputKind};
 pub(crate) use prune::{
@@ -99,6 +101,11 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Show the history of an image, or builds that were
     History(History),
+    /// Show what differs between two images, or what a container has changed
+    Diff(Diff),
+    /// Show what makes an image large
+    #[command(skip)]
+    Tree(Tree),
     /// Give an image another name
     Tag(Tag),
     /// Fetch an image from a registry
@@ -173,6 +180,8 @@ impl Command {
                 ImageCommand::Inspect(these) => inspect("image", these),
                 ImageCommand::History(args) => Self::History(args),
                 ImageCommand::Tag(args) => Self::Tag(args),
+                ImageCommand::Tree(args) => Self::Tree(args),
+                ImageCommand::Diff(args) => Self::Diff(args),
                 ImageCommand::Rm(args) => Self::Rmi(args),
                 ImageCommand::Pull(args) => Self::Pull(args),
                 ImageCommand::Push(args) => Self::Push(args),
@@ -191,6 +200,7 @@ impl Command {
                 ContainerCommand::Kill(args) => Self::Kill(args),
                 ContainerCommand::Rm(args) => Self::Rm(args),
                 ContainerCommand::Logs(args) => Self::Logs(args),
+                ContainerCommand::Diff(args) => Self::Diff(args),
                 ContainerCommand::Prune(args) => Self::PruneContainers(args),
             },
             other => other,

@@ -8,6 +8,7 @@ mod collect;
 mod container_filter;
 mod containers;
 mod copy;
+mod diff;
 pub(crate) mod dockerfile;
 mod exec;
 mod fsck;
@@ -29,6 +30,7 @@ mod run;
 mod save;
 mod stop;
 mod tag;
+mod tree;
 mod version;
 mod why;
 
@@ -84,6 +86,8 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::Rmi(args) => rmi::run(app, &args),
         Command::Inspect(args) => inspect::run(app, &args),
         Command::History(args) => history::run(app, &args),
+        Command::Diff(args) => diff::run(app, &args),
+        Command::Tree(args) => tree::run(app, &args),
         Command::Tag(args) => tag::run(app, &args),
         Command::Pull(args) => pull::run(app, args),
         Command::Push(args) => push::run(app, args),

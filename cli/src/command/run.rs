@@ -89,7 +89,7 @@ fn image(app: &App, args: &Run) -> anyhow::Result<Image> {
 }
 
 /// A base image that was only built on may not be here yet.
-fn ensure_layers(app: &App, image: &Image) -> anyhow::Result<()> {
+pub(super) fn ensure_layers(app: &App, image: &Image) -> anyhow::Result<()> {
     let store = app.store()?;
     if store.missing_layers(image)?.is_empty() {
         return Ok(());

@@ -7,6 +7,7 @@ pub(crate) mod diagnostic;
 pub(crate) mod error;
 mod fancy;
 pub(crate) mod findings;
+pub(crate) mod html;
 mod look;
 mod model;
 mod plain;

@@ -27,6 +27,7 @@ mod gc;
 mod git_http;
 mod hostile_contexts;
 mod image_commands;
+mod inside;
 mod language;
 mod login;
 mod old_kernel;
