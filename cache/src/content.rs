@@ -1,5 +1,7 @@
 //! Blobs: bytes named by their SHA-256, verified when they come in and again when they are read into memory.
 
+pub(crate) mod partial;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -135,7 +137,8 @@ impl Content<'_> {
     pub fn ingest(&self, expected: Option<(Digest, u64)>) -> Result<Ingest, ContentError> {
         let session = self.store.session()?;
         let (file, name) = session.create_file()?;
-        Ok(Ingest { store: self.store.clone(), session, name, stream: Some(Sha256Stream::new(file)), expected })
+        let place = Place::Session(name);
+        Ok(Ingest { store: self.store.clone(), session, place, stream: Some(Sha256Stream::new(file)), expected })
     }
 
     /// Puts bytes that are in memory. Nothing is written where the blob is already there.
@@ -162,15 +165,24 @@ impl Content<'_> {
     }
 }
 
-/// A blob coming in. Visible after [`Self::commit`]; dropping it before leaves nothing.
+/// A blob coming in. Visible after [`Self::commit`]; dropping it before leaves nothing, but for what can be resumed.
 #[derive(Debug)]
 pub struct Ingest {
     store: Store,
     session: Arc<Session>,
-    name: String,
+    place: Place,
     /// Nothing once it is committed.
     stream: Option<Sha256Stream<File>>,
     expected: Option<(Digest, u64)>,
+}
+
+/// Where a blob lies while it comes in.
+#[derive(Debug)]
+enum Place {
+    /// In the session, under this name: gone with it.
+    Session(String),
+    /// At this path of the store: kept for the next time ([`partial`]).
+    Partial(String),
 }
 
 impl Ingest {
@@ -197,13 +209,36 @@ impl Ingest {
         let result = self.check(actual, count).and_then(|()| {
             self.store.claiming(Claim::Blob(actual), || ())?;
             self.store.note_growth_of(count);
-            self.store.publish_file(&file, &self.name, &name(&actual), true)?;
+            let from = self.move_into_session()?;
+            self.store.publish_file(&file, &from, &name(&actual), true)?;
             Ok((actual, count))
         });
         if result.is_err() {
-            self.session.discard_file(&self.name);
+            self.discard();
         }
         result
+    }
+
+    /// The file's name in the session, where it goes if it is not there yet.
+    fn move_into_session(&mut self) -> Result<String, ContentError> {
+        if let Place::Partial(path) = &self.place {
+            let fresh = self.session.fresh_name();
+            let moved = rustix::fs::renameat(self.store.dir(), path, self.session.dir(), &fresh);
+            moved.act("rename", self.store.root().join(path))?;
+            self.place = Place::Session(fresh);
+        }
+        match &self.place {
+            Place::Session(name) => Ok(name.clone()),
+            Place::Partial(_) => Err(self.closed().into()),
+        }
+    }
+
+    fn discard(&self) {
+        match &self.place {
+            Place::Session(name) => self.session.discard_file(name),
+            // What cannot be removed is found wrong once more.
+            Place::Partial(path) => drop(self.store.remove_file(path)),
+        }
     }
 
     fn check(&self, actual: Digest, count: u64) -> Result<(), ContentError> {
@@ -217,7 +252,11 @@ impl Ingest {
     }
 
     fn closed(&self) -> FsError {
-        FsError::new("write", self.session.path().join(&self.name), Errno::BADF)
+        let path = match &self.place {
+            Place::Session(name) => self.session.path().join(name),
+            Place::Partial(path) => self.store.root().join(path),
+        };
+        FsError::new("write", path, Errno::BADF)
     }
 }
 
@@ -241,8 +280,10 @@ impl Write for Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
-        if self.stream.is_some() {
-            self.session.discard_file(&self.name);
+        let Some(stream) = &self.stream else { return };
+        let empty = || stream.inner().metadata().is_ok_and(|found| found.len() == 0);
+        if matches!(self.place, Place::Session(_)) || empty() {
+            self.discard();
         }
     }
 }

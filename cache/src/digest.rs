@@ -131,6 +131,17 @@ impl<T> Sha256Stream<T> {
         self.count
     }
 
+    /// What is wrapped.
+    pub(crate) const fn inner(&self) -> &T {
+        &self.inner
+    }
+
+    /// Hashes and counts bytes that went another way.
+    pub(crate) fn pass(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.count += bytes.len() as u64;
+    }
+
     /// The same state over nothing, to hash on from here.
     pub(crate) fn clone_state(&self) -> Sha256Stream<io::Sink> {
         Sha256Stream { inner: io::sink(), hasher: self.hasher.clone(), count: self.count }

@@ -4,11 +4,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-
 use lap_cache::content::ContentError;
 use lap_cache::digest::Digest;
 use lap_cache::image::{AssembleOptions, Image, ImageError, Reference};
@@ -16,182 +11,8 @@ use lap_cache::layer::LayerError;
 use lap_cache::registry::{Login, RegistryError};
 use lap_cache::store::Store;
 use lap_solver::event::Events;
+use support::scripted::{Answer, Request, Server, Shelf, answer, name};
 use support::{Scratch, amd64, client, image, ready};
-
-struct Request {
-    method: String,
-    path: String,
-    headers: BTreeMap<String, String>,
-}
-
-impl Request {
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
-    }
-}
-
-#[derive(Default, Clone)]
-struct Answer {
-    status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
-    /// Ends the connection after so many bytes of the body.
-    cut: Option<usize>,
-    /// Does not say how long the body is.
-    unsized_body: bool,
-}
-
-fn answer(status: u16, body: impl Into<Vec<u8>>) -> Answer {
-    Answer { status, body: body.into(), ..Answer::default() }
-}
-
-impl Answer {
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
-}
-
-type Script = dyn Fn(&Request, usize) -> Answer + Send + Sync;
-
-/// A server on a loopback port; its script gets each request and how often its method and path came before.
-struct Server {
-    address: String,
-    log: Arc<Mutex<Vec<Request>>>,
-}
-
-impl Server {
-    fn start(script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let log: Arc<Mutex<Vec<Request>>> = Arc::default();
-        let (script, kept): (Arc<Script>, _) = (Arc::new(script), Arc::clone(&log));
-        // Lives as long as the test program.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (script, log) = (Arc::clone(&script), Arc::clone(&kept));
-                std::thread::spawn(move || serve(stream, &*script, &log));
-            }
-        });
-        Self { address, log }
-    }
-
-    fn count(&self, wanted: impl Fn(&Request) -> bool) -> usize {
-        self.log.lock().unwrap().iter().filter(|request| wanted(request)).count()
-    }
-}
-
-fn serve(stream: TcpStream, script: &Script, log: &Mutex<Vec<Request>>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
-    loop {
-        // A TLS handshake: not spoken here.
-        if reader.fill_buf().map_or(true, |start| start.first().is_none_or(|byte| *byte == 0x16)) {
-            return;
-        }
-        let mut line = String::new();
-        if reader.read_line(&mut line).is_err() {
-            return;
-        }
-        let mut words = line.split_whitespace().map(str::to_owned);
-        let (Some(method), Some(path)) = (words.next(), words.next()) else { return };
-        let mut headers = BTreeMap::new();
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).is_err() || line.trim().is_empty() {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':') {
-                headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-            }
-        }
-        let length = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-        let mut body = vec![0; length];
-        if reader.read_exact(&mut body).is_err() {
-            return;
-        }
-        let request = Request { method, path, headers };
-        let before = {
-            let mut log = log.lock().unwrap();
-            let same = log.iter().filter(|old| (&old.method, &old.path) == (&request.method, &request.path)).count();
-            let copy = Request {
-                method: request.method.clone(),
-                path: request.path.clone(),
-                headers: request.headers.clone(),
-            };
-            log.push(copy);
-            same
-        };
-        let reply = script(&request, before);
-        let mut head = format!("HTTP/1.1 {} x\r\n", reply.status);
-        for (name, value) in &reply.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        let own_length = reply.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-        if reply.unsized_body {
-            head.push_str("Connection: close\r\n");
-        } else if !own_length {
-            head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
-        }
-        head.push_str("\r\n");
-        let body = if request.method == "HEAD" { &[][..] } else { &reply.body[..] };
-        let sent = &body[..reply.cut.unwrap_or(body.len()).min(body.len())];
-        if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(sent)).is_err() {
-            return;
-        }
-        if reply.cut.is_some() || reply.unsized_body || own_length {
-            return;
-        }
-    }
-}
-
-/// The honest documents and blobs of an image, by path.
-#[derive(Clone)]
-struct Shelf {
-    image: Image,
-    blobs: BTreeMap<String, Vec<u8>>,
-}
-
-impl Shelf {
-    fn of(store: &Store) -> Self {
-        let image = image(store, &AssembleOptions::default());
-        let mut blobs = BTreeMap::new();
-        blobs.insert(format!("/v2/app/blobs/{}", image.id()), image.raw_config.clone());
-        for layer in &image.layers {
-            let bytes = store.content().read(&layer.digest, u64::MAX).unwrap();
-            blobs.insert(format!("/v2/app/blobs/{}", layer.digest), bytes);
-        }
-        Self { image, blobs }
-    }
-
-    /// Path of the large layer.
-    fn big(&self) -> String {
-        format!("/v2/app/blobs/{}", self.image.layers[0].digest)
-    }
-
-    /// What an honest registry answers.
-    fn honest(&self, request: &Request) -> Answer {
-        let manifests = ["/v2/app/manifests/1".to_owned(), format!("/v2/app/manifests/{}", self.image.digest())];
-        if manifests.contains(&request.path) {
-            let media_type = self.image.descriptor.media_type().to_string();
-            return answer(200, self.image.raw_manifest.clone()).with("Content-Type", media_type);
-        }
-        let Some(blob) = self.blobs.get(&request.path) else { return answer(404, "{}") };
-        match request.header("range").strip_prefix("bytes=").and_then(|range| range.trim_end_matches('-').parse().ok())
-        {
-            Some(start) => {
-                let start: usize = start;
-                let range = format!("bytes {start}-{}/{}", blob.len() - 1, blob.len());
-                answer(206, blob[start..].to_vec()).with("Content-Range", range)
-            }
-            None => answer(200, blob.clone()),
-        }
-    }
-}
-
-fn name(server: &Server) -> Reference {
-    format!("{}/app:1", server.address).parse().unwrap()
-}
 
 /// Pulls from a server that answers `script`, which gets the shelf; returns what came of it, and the server.
 async fn pull(
@@ -466,7 +287,7 @@ async fn logins_stay_with_their_registry() {
     let thief = {
         let shelf = shelf.clone();
         Server::start(move |request, _| {
-            let there = Request { method: String::new(), path: request.path.clone(), headers: BTreeMap::new() };
+            let there = Request { path: request.path.clone(), ..Request::default() };
             match shelf.honest(&there) {
                 found if found.status == 200 => found,
                 _ => answer(401, "").with("WWW-Authenticate", "Basic realm=x"),

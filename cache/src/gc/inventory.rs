@@ -9,6 +9,7 @@ use rustix::fs::FlockOperation;
 
 use super::reach::{Reach, digests_of_file};
 use super::usage::{Kind, Usage};
+use crate::content::partial;
 use crate::digest::Digest;
 use crate::image::{ImageError, manifest};
 use crate::names::Entry;
@@ -67,6 +68,7 @@ impl Inventory {
         let originals = found.layers(store, &roots, &claims)?;
         found.blobs(store, &roots, &claims, &originals)?;
         found.directories(store);
+        found.partials(store);
         found.indexes(store);
         Ok(found)
     }
@@ -216,6 +218,25 @@ impl Inventory {
                 };
                 self.add(part, Thing::Locked { path: entry.path(), lock }, false);
             }
+        }
+    }
+
+    /// Blobs that came in part: locked where somebody fetches the rest.
+    fn partials(&mut self, store: &Store) {
+        for (path, found) in files_below(&store.root().join(partial::DIRECTORY)) {
+            let part = Usage {
+                id: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                kind: Kind::Internal,
+                description: "part of a blob whose download was cut short".to_owned(),
+                in_use: is_locked(&path),
+                mutable: true,
+                size: on_disk(&found),
+                created: created(&found),
+                last_used: modified(&found),
+                ..Usage::default()
+            };
+            let orphan = !part.in_use;
+            self.add(part, Thing::Locked { lock: path.clone(), path }, orphan);
         }
     }
 

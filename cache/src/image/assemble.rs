@@ -92,6 +92,31 @@ pub fn written(store: &Store, image: &Image, options: &AssembleOptions, events: 
     wrap(store, &layer_blobs(store, &layers, options, events)?, image.raw_config.clone(), options)
 }
 
+/// The same image with every layer compressed by `compression`, which must be one that keeps diff IDs (not eStargz); a
+/// layer that is compressed so already stays as it is, at whatever level. The config stays, to the byte, and so do the
+/// manifest's annotations. Blobs of layers that came from elsewhere must be in the store.
+///
+/// # Errors
+/// As [`assemble`].
+pub fn recompressed(
+    store: &Store,
+    image: &Image,
+    compression: Compression,
+    events: &Events,
+) -> Result<Image, ImageError> {
+    let is_docker = image.descriptor.media_type().as_ref() == docker::MANIFEST;
+    let options = AssembleOptions {
+        compression,
+        force: true,
+        // Docker's schema 2 has no zstd.
+        docker_media_types: is_docker && !matches!(compression, Compression::Zstd(_)),
+        annotations: image.manifest.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        blobs: Blobs::Written,
+    };
+    let layers: Vec<Digest> = image.diff_ids().collect();
+    wrap(store, &layer_blobs(store, &layers, &options, events)?, image.raw_config.clone(), &options)
+}
+
 /// A layer in an image: its blob, and what gunzip and its like give of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Blob {

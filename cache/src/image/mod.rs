@@ -26,7 +26,7 @@ use crate::digest::Digest;
 use crate::layer::LayerError;
 use crate::store::{Store, StoreError};
 
-pub use assemble::{AssembleOptions, Blobs, assemble, written};
+pub use assemble::{AssembleOptions, Blobs, assemble, recompressed, written};
 pub use compress::Compression;
 pub use index::{Artifact, Index};
 pub use manifest::{Document, ManifestError};

@@ -11,7 +11,7 @@ use super::auth::encode_base64;
 use super::credentials::decode_base64;
 use super::download::{Sink, Wanted};
 use super::transport::{Call, Scope, read_limited};
-use super::upload::{Offer, Parcel, stored};
+use super::upload::{Bytes, Offer, Parcel, Place};
 use super::{Client, Progress, RegistryError};
 use crate::content::Ingest;
 use crate::digest::Digest;
@@ -117,7 +117,7 @@ impl Client {
     /// The bytes of a blob in the store as the body of a request.
     pub(crate) fn blob_body(&self, store: &Store, digest: Digest, size: u64) -> Result<reqwest::Body, RegistryError> {
         let parcel = Parcel { digest, size, mount_from: Vec::new() };
-        super::upload::body(&stored(store, digest), &parcel, &Events::none())()
+        super::upload::body(&Bytes::Stored(store.clone()), &parcel, 0..size, &Events::none())()
     }
 
     /// Brings a blob into the store; nothing is unpacked.
@@ -131,7 +131,7 @@ impl Client {
         let wanted = Wanted { digest, size: blob.size(), origins: vec![origin.clone()] };
         let mut progress = Progress::new(&digest, Action::Download, wanted.size, &Events::none());
         let mut sink = IntoStore { blob: Some(store.content().ingest(Some((digest, wanted.size)))?), failed: None };
-        self.download(&wanted, &mut sink, &mut progress).await?;
+        self.download(&wanted, 0, &mut sink, &mut progress).await?;
         if let Some(source) = sink.failed {
             return Err(RegistryError::StoreBlob { digest, source });
         }
@@ -153,11 +153,10 @@ impl Client {
         let endpoint = self.transport.upstream(reference.registry()).await?;
         let parcel = Parcel { digest, size: blob.size(), mount_from: Vec::new() };
         let events = Events::none();
-        match self.offer(&endpoint, reference.repository(), &parcel, &events).await? {
+        let place = Place::new(&endpoint, reference.repository(), &events);
+        match self.offer(&place, &parcel).await? {
             Offer::Taken => Ok(()),
-            Offer::Wanted(session) => {
-                self.upload(&endpoint, reference.repository(), &parcel, session, &stored(store, digest), &events).await
-            }
+            Offer::Wanted(session) => self.upload(&place, &parcel, session, &Bytes::Stored(store.clone())).await,
         }
     }
 }

@@ -30,6 +30,10 @@ pub struct RegistryConfig {
     pub retry: Retry,
     /// Blobs in transit at once.
     pub parallel: usize,
+    /// Bytes of one range of a large blob that is fetched over several connections.
+    pub part: u64,
+    /// Bytes of one request of an upload; a larger blob is sent in several.
+    pub chunk: u64,
     /// Time to connect.
     pub connect_timeout: Duration,
     /// Time without a byte after which an answer counts as broken off.
@@ -49,6 +53,8 @@ impl Default for RegistryConfig {
             proxies: Proxies::default(),
             retry: Retry::default(),
             parallel: 6,
+            part: 8 << 20,
+            chunk: 64 << 20,
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(60),
         }

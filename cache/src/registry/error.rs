@@ -161,6 +161,18 @@ pub enum RegistryError {
         /// Why not.
         why: &'static str,
     },
+    /// A list of tags that is none, or has names in it that are no tags.
+    #[error("{url}: the answer is no list of tags")]
+    Tags {
+        /// Without query.
+        url: String,
+    },
+    /// Where referrers would be listed, something else stands.
+    #[error("{url} is no list of referrers: what refers to the image cannot be added to it")]
+    NoReferrers {
+        /// Without query.
+        url: String,
+    },
     /// An upload's answer without a usable `Location`.
     #[error("{url}: the registry opened an upload but did not say where")]
     NoLocation {

@@ -9,12 +9,13 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use lap_solver::event::{Action, Events};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::download::{Sink, Wanted};
 use super::{Client, Progress, RegistryError};
 use crate::content::Ingest;
+use crate::content::partial::Kept;
 use crate::digest::Digest;
 use crate::image::blobs::{KnownBlob, Origin};
 use crate::image::{Image, ImageError, ImageLayer, manifest, may_pass_later};
@@ -124,12 +125,11 @@ impl Client {
         events: &Events,
     ) -> Result<(), RegistryError> {
         let chain: Chain = Arc::from(chain);
-        let permits = Arc::new(Semaphore::new(self.transport.config.parallel.max(1)));
         let mut tasks = JoinSet::new();
         for (number, job) in jobs.iter().enumerate() {
             let (client, store, events, job) = (self.clone(), store.clone(), events.clone(), job.clone());
             let chain = Arc::clone(&chain);
-            let permits = Arc::clone(&permits);
+            let permits = Arc::clone(&self.transport.downloads);
             tasks.spawn(async move {
                 // Never closed.
                 let _permit = permits.acquire_owned().await;
@@ -171,8 +171,15 @@ impl Client {
         }
         let job = Job { unpack: wants_files, ..job };
         match self.receive(&job, chain, store, events).await {
-            // Once more from the start: what came was damaged on the way, or is a lie.
-            Err(error) if error.is_corruption() => self.receive(&job, chain, store, events).await,
+            // Once more from the start: what came, now or before, was damaged on the way, or is a lie.
+            Err(error) if error.is_corruption() => {
+                store.content().forget_partial(&digest)?;
+                let again = self.receive(&job, chain, store, events).await;
+                if again.as_ref().is_err_and(RegistryError::is_corruption) {
+                    store.content().forget_partial(&digest)?;
+                }
+                again
+            }
             result => result,
         }
     }
@@ -182,12 +189,18 @@ impl Client {
         let Wanted { digest, size, .. } = job.wanted;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut progress = Progress::new(&digest, Action::Download, size, events);
+        let (blob, kept) = store.content().resume(digest, size)?;
+        let there = kept.as_ref().map_or(0, |kept| kept.length);
+        progress.at(there);
         let consumer = {
             let (job, chain, store, events) = (job.clone(), Arc::clone(chain), store.clone(), events.clone());
-            tokio::task::spawn_blocking(move || consume(&job, &chain, &store, receiver, &events))
+            tokio::task::spawn_blocking(move || {
+                let tee = Tee { kept, chunks: receiver, chunk: Vec::new(), at: 0, left: size, blob, failed: None };
+                consume(&job, &chain, &store, tee, &events)
+            })
         };
         let mut sink = Queue(sender);
-        let sent = self.download(&job.wanted, &mut sink, &mut progress).await;
+        let sent = self.download(&job.wanted, there, &mut sink, &mut progress).await;
         drop(sink);
         let stored = consumer.await.map_err(|_| RegistryError::Cancelled)?;
         // What the network says comes first: the rest follows from it.
@@ -219,16 +232,8 @@ async fn unpack_blob(job: &Job, chain: &Chain, store: &Store, events: &Events) -
 }
 
 /// The receiving end: writes the blob, unpacks it, and checks both.
-fn consume(
-    job: &Job,
-    chain: &[Digest],
-    store: &Store,
-    chunks: mpsc::Receiver<Vec<u8>>,
-    events: &Events,
-) -> Result<(), RegistryError> {
+fn consume(job: &Job, chain: &[Digest], store: &Store, mut tee: Tee, events: &Events) -> Result<(), RegistryError> {
     let Wanted { digest, size, .. } = job.wanted;
-    let blob = store.content().ingest(Some((digest, size)))?;
-    let mut tee = Tee { chunks, chunk: Vec::new(), at: 0, left: size, blob, failed: None };
     let unpacked = if job.unpack {
         let progress = Progress::new(&digest, Action::Extract, size, events);
         let plain = layer::decompress(&mut tee).map_err(LayerError::Read);
@@ -262,8 +267,9 @@ impl Sink for Queue {
     }
 }
 
-/// Reads what the network brings and writes it to the blob on the way.
+/// Reads what is there of a blob already, then what the network brings, which is written to the blob on the way.
 struct Tee {
+    kept: Option<Kept>,
     chunks: mpsc::Receiver<Vec<u8>>,
     chunk: Vec<u8>,
     at: usize,
@@ -275,6 +281,12 @@ struct Tee {
 
 impl Read for Tee {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(kept) = self.kept.as_mut().filter(|kept| kept.length > 0) {
+            let count = kept.read(buffer).inspect_err(|error| self.failed = Some(error.kind().into()))?;
+            self.blob.pass(&buffer[..count]);
+            self.left = self.left.saturating_sub(count as u64);
+            return Ok(count);
+        }
         while self.at == self.chunk.len() {
             if self.failed.is_some() {
                 return Err(io::ErrorKind::Other.into());

@@ -1,11 +1,13 @@
 //! Documents and blobs on their way through, for copies: nothing is kept here, whoever reads them checks them.
 
+use std::sync::Arc;
+
 use lap_solver::event::{Action, Events};
 use oci_spec::image::Descriptor;
 use tokio::sync::mpsc;
 
 use super::download::{Sink, Wanted};
-use super::upload::{Offer, OpenBlob, Parcel};
+use super::upload::{Bytes, Offer, OpenBlob, Parcel, Place};
 use super::{Client, Progress, RegistryError};
 use crate::digest::Digest;
 use crate::image::blobs::Origin;
@@ -59,7 +61,7 @@ impl Client {
             Origin { registry: reference.registry().to_owned(), repository: reference.repository().to_owned() };
         let mut progress = Progress::new(&digest, Action::Download, size, events);
         let mut sink = Passing(queue);
-        match self.download(&Wanted { digest, size, origins: vec![origin] }, &mut sink, &mut progress).await {
+        match self.download(&Wanted { digest, size, origins: vec![origin] }, 0, &mut sink, &mut progress).await {
             Ok(()) => progress.done(),
             // Nobody to tell where the reader has gone.
             Err(error) => drop(sink.0.send(Err(error)).await),
@@ -75,14 +77,15 @@ impl Client {
     ) -> Result<(), RegistryError> {
         let (endpoint, repository) = self.transport.home(reference.registry(), reference.repository()).await?;
         let parcel = Parcel { digest: blob.digest, size: blob.size, mount_from: blob.mount_from };
+        let place = Place::new(&endpoint, &repository, events);
         let session = match blob.is_offered {
-            true => match self.offer(&endpoint, &repository, &parcel, events).await? {
+            true => match self.offer(&place, &parcel).await? {
                 Offer::Taken => return Ok(()),
                 Offer::Wanted(session) => session,
             },
             false => None,
         };
-        self.upload(&endpoint, &repository, &parcel, session, blob.open, events).await
+        self.upload(&place, &parcel, session, &Bytes::Stream(Arc::clone(blob.open))).await
     }
 
     /// Puts a document into the repository of `reference`, under `name`.
@@ -94,7 +97,8 @@ impl Client {
         raw: &[u8],
     ) -> Result<(), RegistryError> {
         let (endpoint, repository) = self.transport.home(reference.registry(), reference.repository()).await?;
-        self.put_manifest(&endpoint, &repository, name, descriptor, raw, Digest::of(raw)).await
+        self.put_manifest(&Place::new(&endpoint, &repository, &Events::none()), name, descriptor, raw, Digest::of(raw))
+            .await
     }
 }
 

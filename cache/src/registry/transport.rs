@@ -10,6 +10,8 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 
+use tokio::sync::Semaphore;
+
 use super::auth::Authorization;
 use super::certificates::Certificates;
 use super::config::RegistryConfig;
@@ -125,6 +127,8 @@ struct Answer {
 /// The HTTP clients and what has been learnt about registries.
 pub(super) struct Transport {
     pub(super) config: RegistryConfig,
+    /// One for each blob that is being fetched; what is left may be used for ranges of one of them.
+    pub(super) downloads: Arc<Semaphore>,
     /// One for each kind of trust, and one more for a host with certificates of its own.
     clients: Mutex<HashMap<(Trust, String), Client>>,
     certificates: Mutex<HashMap<String, Arc<Certificates>>>,
@@ -135,6 +139,7 @@ pub(super) struct Transport {
 impl Transport {
     pub(super) fn new(config: RegistryConfig) -> Self {
         Self {
+            downloads: Arc::new(Semaphore::new(config.parallel.max(1))),
             config,
             clients: Mutex::default(),
             certificates: Mutex::default(),

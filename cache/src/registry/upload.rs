@@ -1,24 +1,29 @@
 //! Sending one blob: not at all where the registry has it, mounted where another repository of it does, else in one
-//! stream. An upload that breaks is begun anew: the registry forgets half a blob.
+//! request, or in several where it is large ([`super::chunks`]). A request that breaks is begun anew: the registry
+//! forgets half of one.
 
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use lap_solver::event::{Action, Events};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use reqwest::header::{CONTENT_LENGTH, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 
-use super::transport::{Call, Endpoint, MakeBody, Scope, is_passing, retry_after, shown};
+use super::transport::{Call, Endpoint, MakeBody, Scope, shown};
 use super::{Client, Progress, RegistryError};
+use crate::content::ContentError;
 use crate::digest::Digest;
+use crate::fs::Act as _;
 use crate::store::Store;
 
 /// Read at once from a blob, in bytes.
-const CHUNK: usize = 256 << 10;
+const BUFFER: usize = 256 << 10;
 /// Chunks between disk and network.
 const QUEUE: usize = 4;
 
@@ -31,35 +36,74 @@ pub(super) struct Parcel {
     pub(super) mount_from: Vec<String>,
 }
 
+/// Where blobs are sent to.
+pub(super) struct Place<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) repository: &'a str,
+    pub(super) scope: Scope,
+    pub(super) events: &'a Events,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(endpoint: &'a Endpoint, repository: &'a str, events: &'a Events) -> Self {
+        Self { endpoint, repository, scope: Scope::push(repository), events }
+    }
+}
+
 /// Opens the bytes of a blob; called again, from the start, for each try.
 pub(crate) type OpenBlob = Arc<dyn Fn() -> Result<Box<dyn Read + Send>, RegistryError> + Send + Sync>;
 
-/// The bytes of a blob in the store.
-pub(super) fn stored(store: &Store, digest: Digest) -> OpenBlob {
-    let store = store.clone();
-    Arc::new(move || Ok(Box::new(store.content().open(&digest)?)))
+/// Where the bytes of a blob come from.
+#[derive(Clone)]
+pub(super) enum Bytes {
+    /// The store, which has them at any place.
+    Stored(Store),
+    /// Somewhere else, from the start only.
+    Stream(OpenBlob),
+}
+
+impl Bytes {
+    fn open(&self, digest: &Digest, range: &Range<u64>) -> Result<Box<dyn Read + Send>, RegistryError> {
+        match self {
+            Self::Stored(store) => {
+                let mut file = store.content().open(digest)?;
+                let path = store.content().path(digest);
+                file.seek(SeekFrom::Start(range.start)).act("seek in", path).map_err(ContentError::from)?;
+                Ok(Box::new(file.take(range.end - range.start)))
+            }
+            Self::Stream(open) => open(),
+        }
+    }
+}
+
+/// An upload that is open.
+pub(super) struct Session {
+    pub(super) url: Url,
+    /// What a chunk but the last one must have at least, in bytes (`OCI-Chunk-Min-Length`).
+    pub(super) least: u64,
+}
+
+impl Session {
+    fn of(response: &Response) -> Result<Self, RegistryError> {
+        let least = response.headers().get("oci-chunk-min-length").and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Self { url: location(response)?, least: least.unwrap_or(0) })
+    }
 }
 
 /// What has become of an offer.
 pub(super) enum Offer {
     /// The registry has the blob.
     Taken,
-    /// It has to be sent, where a session is open to that address already.
-    Wanted(Option<Url>),
+    /// It has to be sent, in the upload that is open already where there is one.
+    Wanted(Option<Session>),
 }
 
 impl Client {
     /// Asks whether a blob must be sent: by HEAD, then by mounting it from a repository that may have it.
-    pub(super) async fn offer(
-        &self,
-        endpoint: &Endpoint,
-        repository: &str,
-        parcel: &Parcel,
-        events: &Events,
-    ) -> Result<Offer, RegistryError> {
-        let scope = Scope::push(repository);
+    pub(super) async fn offer(&self, place: &Place<'_>, parcel: &Parcel) -> Result<Offer, RegistryError> {
+        let Place { endpoint, repository, scope, events, .. } = place;
         let url = endpoint.url(repository, &format!("blobs/{}", parcel.digest))?;
-        let response = self.transport.send(endpoint, &scope, &Call::new(Method::HEAD, url)).await?;
+        let response = self.transport.send(endpoint, scope, &Call::new(Method::HEAD, url)).await?;
         // A HEAD that is refused or not known says nothing; the upload will tell.
         let length_fits = response.content_length().is_none_or(|length| length == 0 || length == parcel.size);
         if response.status() == StatusCode::OK && length_fits {
@@ -78,7 +122,7 @@ impl Client {
                     Progress::ended(&parcel.digest, Action::Exists, parcel.size, events);
                     return Ok(Offer::Taken);
                 }
-                StatusCode::ACCEPTED => return Ok(Offer::Wanted(location(&response).ok())),
+                StatusCode::ACCEPTED => return Ok(Offer::Wanted(Session::of(&response).ok())),
                 _ => {}
             }
         }
@@ -88,97 +132,81 @@ impl Client {
     /// Sends the bytes of a blob; `session` is an upload that is open already.
     pub(super) async fn upload(
         &self,
-        endpoint: &Endpoint,
-        repository: &str,
+        place: &Place<'_>,
         parcel: &Parcel,
-        mut session: Option<Url>,
-        open: &OpenBlob,
-        events: &Events,
+        mut session: Option<Session>,
+        bytes: &Bytes,
     ) -> Result<(), RegistryError> {
         let retry = self.transport.config.retry;
+        // What can only be read from the start would be read once for each chunk.
+        let mut in_chunks = parcel.size > self.transport.config.chunk && matches!(bytes, Bytes::Stored(_));
         let mut attempt = 1;
         loop {
-            let outcome = self.upload_once(endpoint, repository, parcel, session.take(), open, events).await?;
-            let (error, wait) = match outcome {
-                Outcome::Sent => return Ok(()),
-                Outcome::Failed { error, .. } if attempt >= retry.attempts => return Err(error),
-                Outcome::Failed { error, wait } => (error, wait),
+            let session = match session.take() {
+                Some(session) => session,
+                None => self.begin(place).await?,
             };
-            drop(error);
+            let outcome = if in_chunks {
+                self.upload_in_chunks(place, parcel, session, bytes).await?
+            } else {
+                let whole = body(bytes, parcel, 0..parcel.size, place.events);
+                self.finish_upload(place, parcel, session.url, Some(whole)).await?
+            };
+            let wait = match outcome {
+                Outcome::Sent => {
+                    Progress::ended(&parcel.digest, Action::Upload, parcel.size, place.events);
+                    return Ok(());
+                }
+                Outcome::NotInChunks => {
+                    in_chunks = false;
+                    continue;
+                }
+                Outcome::Failed { error, .. } if attempt >= retry.attempts => return Err(error),
+                Outcome::Failed { wait, .. } => wait,
+            };
             attempt += 1;
             tokio::time::sleep(retry.wait(attempt, wait)).await;
         }
     }
 
-    async fn upload_once(
-        &self,
-        endpoint: &Endpoint,
-        repository: &str,
-        parcel: &Parcel,
-        session: Option<Url>,
-        open: &OpenBlob,
-        events: &Events,
-    ) -> Result<Outcome, RegistryError> {
-        let scope = Scope::push(repository);
-        let mut url = match session {
-            Some(url) => url,
-            None => {
-                let begin = Call::new(Method::POST, endpoint.url(repository, "blobs/uploads/")?);
-                let begin = begin.header(CONTENT_LENGTH, "0");
-                location(&self.transport.expect(endpoint, &scope, &begin).await?)?
-            }
-        };
-        url.query_pairs_mut().append_pair("digest", &parcel.digest.to_string());
-        let body = body(open, parcel, events);
-        let call = Call::new(Method::PUT, url)
-            .header(CONTENT_TYPE, "application/octet-stream")
-            .header(CONTENT_LENGTH, parcel.size.to_string())
-            .body(body)
-            .once();
-        let response = match self.transport.send(endpoint, &scope, &call).await {
-            Ok(response) => response,
-            Err(error @ RegistryError::Unreachable { .. }) => return Ok(Outcome::Failed { error, wait: None }),
-            Err(error) => return Err(error),
-        };
-        let status = response.status();
-        if status.is_success() {
-            Progress::ended(&parcel.digest, Action::Upload, parcel.size, events);
-            return Ok(Outcome::Sent);
-        }
-        // The session is gone or was cut short: a new one may do.
-        let lost =
-            matches!(status, StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::BAD_REQUEST);
-        let wait = retry_after(response.headers());
-        let error = self.transport.refusal(endpoint, &scope, &call, response).await;
-        if lost || is_passing(status) { Ok(Outcome::Failed { error, wait }) } else { Err(error) }
+    /// Opens an upload.
+    async fn begin(&self, place: &Place<'_>) -> Result<Session, RegistryError> {
+        let begin = Call::new(Method::POST, place.endpoint.url(place.repository, "blobs/uploads/")?);
+        let begin = begin.header(CONTENT_LENGTH, "0");
+        Session::of(&self.transport.expect(place.endpoint, &place.scope, &begin).await?)
     }
 }
 
 /// How one try to send a blob ended, where another may help.
-enum Outcome {
+pub(super) enum Outcome {
     Sent,
-    Failed { error: RegistryError, wait: Option<std::time::Duration> },
+    /// The registry takes it in one request only.
+    NotInChunks,
+    Failed {
+        error: RegistryError,
+        wait: Option<Duration>,
+    },
 }
 
 /// Where an upload goes on; may be relative.
-fn location(response: &Response) -> Result<Url, RegistryError> {
+pub(super) fn location(response: &Response) -> Result<Url, RegistryError> {
     let text = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let target = response.url().join(text).ok().filter(|_| !text.is_empty());
     target.ok_or_else(|| RegistryError::NoLocation { url: shown(response.url()) })
 }
 
-/// The bytes of a blob, read by a thread of its own while they are sent.
-pub(super) fn body(open: &OpenBlob, parcel: &Parcel, events: &Events) -> MakeBody {
-    let (open, parcel, events) = (Arc::clone(open), parcel.clone(), events.clone());
+/// Some bytes of a blob, read by a thread of its own while they are sent.
+pub(super) fn body(bytes: &Bytes, parcel: &Parcel, range: Range<u64>, events: &Events) -> MakeBody {
+    let (bytes, parcel, events) = (bytes.clone(), parcel.clone(), events.clone());
     Arc::new(move || {
-        let mut file = open()?;
+        let mut file = bytes.open(&parcel.digest, &range)?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut progress = Progress::new(&parcel.digest, Action::Upload, parcel.size, &events);
+        let mut sent = range.start;
         tokio::task::spawn_blocking(move || {
-            let mut sent = 0;
             loop {
-                let mut chunk = Vec::with_capacity(CHUNK);
-                let item = match file.by_ref().take(CHUNK as u64).read_to_end(&mut chunk) {
+                let mut chunk = Vec::with_capacity(BUFFER);
+                let item = match file.by_ref().take(BUFFER as u64).read_to_end(&mut chunk) {
                     Ok(0) => return,
                     Ok(_) => Ok(chunk),
                     Err(error) => Err(error),

@@ -7,6 +7,7 @@
 //! layers/<hex>/fs         a layer unpacked, named by diff ID; an overlay lower directory
 //! layers/<hex>/layer.json what is known of it
 //! layer-blobs/<hex>.json  blobs known of a layer, here or elsewhere, by diff ID
+//! partial/<hex>           what came of a blob whose download was cut short, by its digest; locked while it is added to
 //! *.lock                  names.lock, layer-blobs.lock: writers one by one; gc.lock: who claims and who prunes;
 //!                         steps.lock: who executes which step
 //! secret.key              what codes of credentials are made with; see `mac`
