@@ -1,6 +1,6 @@
 //! Images with all their blobs, for whoever takes them out of the store.
 
-use lap_cache::image::{Artifact, AssembleOptions, Image, written};
+use lap_cache::image::{Artifact, AssembleOptions, Compression, Image, written};
 use lap_solver::event::Events;
 
 use crate::command::App;
@@ -12,11 +12,19 @@ use crate::registry::{block_on, client};
 /// # Errors
 /// Where a blob can be neither made nor fetched.
 pub(crate) fn complete(app: &App, image: Image, events: &Events) -> anyhow::Result<Image> {
+    complete_by(app, image, Compression::default(), events)
+}
+
+/// The same, with another compression for the layers that have none yet.
+///
+/// # Errors
+/// As [`complete`].
+pub(crate) fn complete_by(app: &App, image: Image, compression: Compression, events: &Events) -> anyhow::Result<Image> {
     let store = app.store()?;
     if store.missing_blobs(&image)?.is_empty() {
         return Ok(image);
     }
-    let whole = written(store, &image, &AssembleOptions::default(), events)?;
+    let whole = written(store, &image, &AssembleOptions { compression, ..AssembleOptions::default() }, events)?;
     let client = client(&app.settings, &[])?;
     block_on(async { Ok(client.ensure_blobs(&whole, store, events).await?) })?;
     if whole.digest() != image.digest() {

@@ -100,6 +100,18 @@ pub(crate) fn reference(text: &str) -> anyhow::Result<Reference> {
     text.parse().with_context(|| format!("{text:?} is no image name"))
 }
 
+/// A repository, for every tag of it.
+///
+/// # Errors
+/// Where it is no image name, or has a tag or a digest.
+pub(crate) fn repository(text: &str) -> anyhow::Result<Reference> {
+    let found = reference(text)?;
+    if text.rsplit('/').next().is_some_and(|last| last.contains([':', '@'])) {
+        bail!("tag can't be used with --all-tags/-a: {text}");
+    }
+    Ok(found)
+}
+
 /// The first twelve digits, as tables show them.
 pub(crate) fn short(digest: &lap_cache::digest::Digest) -> String {
     digest.hex()[..12].to_owned()

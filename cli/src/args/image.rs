@@ -180,6 +180,10 @@ pub(crate) struct Pull {
     #[arg(long = "registry-mirror", value_name = "HOST=URL")]
     pub(crate) registry_mirrors: Vec<KeyValue>,
 
+    /// Every tag of the repository
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
+
     /// The image
     pub(crate) image: String,
 }
@@ -194,6 +198,22 @@ pub(crate) struct Push {
     /// How progress is shown [default: auto]
     #[arg(long, value_name = "MODE", value_enum)]
     pub(crate) progress: Option<Mode>,
+
+    /// Every tag of the repository that is here
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
+
+    /// Compress layers with gzip or zstd [default: as they are, else gzip]
+    #[arg(long, visible_alias = "compression", value_name = "FORMAT", value_parser = ["gzip", "zstd"])]
+    pub(crate) compression_format: Option<String>,
+
+    /// From 0 to 9 for gzip, to 22 for zstd
+    #[arg(long, value_name = "LEVEL", requires = "compression_format")]
+    pub(crate) compression_level: Option<i32>,
+
+    /// Layers that are compressed otherwise too [default: true with --compression-format]
+    #[arg(long, value_name = "BOOL", requires = "compression_format", action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) force_compression: Option<bool>,
 
     /// The image, under the name that tells where it goes
     pub(crate) image: String,

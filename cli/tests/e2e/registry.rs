@@ -102,3 +102,76 @@ fn podmans_registries_conf_holds() {
     let (code, error) = said(&lap, &["pull", "box:1"]);
     assert!(code == Some(1) && error.contains("registries.conf is broken"), "{error}");
 }
+
+#[test]
+fn all_tags_of_a_repository_come_and_go() {
+    needs!(root);
+    needs!("docker-registry");
+    needs!("skopeo");
+    let registry = Registry::start();
+    let name = format!("{}/team/app", registry.address);
+    let lap = Lap::new();
+    let other = format!("{}/team/other:1", registry.address);
+    for tag in ["one", "two", "three"] {
+        lap.build(&format!("{name}:{tag}"), &format!("FROM busybox\nRUN echo {tag} > /tag\n")).ok();
+    }
+    lap.run(&["tag", "busybox", &other]).ok();
+    let refused = lap.run(&["push", "-a", &format!("{name}:one")]).code(1);
+    assert!(refused.err.contains("tag can't be used with --all-tags/-a"), "{}", refused.err);
+    let pushed = lap.run(&["push", "--all-tags", &name]).ok();
+    for tag in ["one", "two", "three"] {
+        assert!(pushed.out.contains(&format!("{tag}: digest: sha256:")), "{}", pushed.out);
+    }
+    let listed = run("skopeo", &["list-tags", "--tls-verify=false", &format!("docker://{name}")]).ok().json();
+    assert_eq!(listed["Tags"].as_array().unwrap().len(), 3);
+    run("skopeo", &["inspect", "--tls-verify=false", &format!("docker://{other}")]).code(1);
+
+    let there = Lap::empty();
+    let pulled = there.run(&["pull", "-a", &name]).ok();
+    assert_eq!(pulled.out.lines().last(), Some(name.as_str()));
+    for tag in ["one", "two", "three"] {
+        assert_eq!(there.sh(&format!("{name}:{tag}"), "cat /tag"), format!("{tag}\n"));
+    }
+    let again = there.run(&["pull", "-a", &name]).ok();
+    assert!(again.out.contains("Status: Image is up to date for"), "{}", again.out);
+    let nobody = there.run(&["pull", "-a", &format!("{}/team/nothing", registry.address)]).code(1);
+    assert!(nobody.err.contains("team/nothing"), "{}", nobody.err);
+}
+
+#[test]
+fn a_push_compresses_as_it_is_told() {
+    needs!(root);
+    needs!("docker-registry");
+    needs!("skopeo");
+    let registry = Registry::start();
+    let lap = Lap::new();
+    lap.build("app", "FROM busybox\nRUN echo one > /one\nCMD cat /one\n").ok();
+    let layers = |tag: &str, flags: &[&str]| -> Vec<String> {
+        let name = format!("{}/app:{tag}", registry.address);
+        lap.run(&["tag", "app", &name]).ok();
+        let mut args = vec!["push"];
+        args.extend(flags);
+        args.push(&name);
+        let pushed = lap.run(&args).ok();
+        let at = format!("docker://{name}");
+        let seen = run("skopeo", &["inspect", "--tls-verify=false", &at]).ok().json();
+        assert!(pushed.out.contains(seen["Digest"].as_str().unwrap()), "{}", pushed.out);
+        // Another tool unpacks them, and finds what the config says.
+        let copy = format!("oci:{}:x", lap.path(&format!("copy-{tag}")).display());
+        run("skopeo", &["copy", "-q", "--src-tls-verify=false", &at, &copy]).ok();
+        let raw = run("skopeo", &["inspect", "--raw", "--tls-verify=false", &at]).ok().json();
+        let types =
+            raw["layers"].as_array().unwrap().iter().map(|layer| layer["mediaType"].as_str().unwrap().to_owned());
+        types.map(|kind| kind.rsplit(['+', '.']).next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(layers("plain", &[]), ["gzip", "gzip"]);
+    assert_eq!(layers("zstd", &["--compression-format", "zstd"]), ["zstd", "zstd"]);
+    assert_eq!(layers("high", &["--compression", "zstd", "--compression-level", "19"]), ["zstd", "zstd"]);
+    assert_eq!(layers("kept", &["--compression", "zstd", "--force-compression=false"]), ["gzip", "gzip"]);
+    lap.run(&["push", "--compression", "gzip", "--compression-level", "12", "app"]).code(1);
+    lap.run(&["push", "--compression-level", "3", "app"]).code(2);
+
+    let there = Lap::empty();
+    let name = format!("{}/app:high", registry.address);
+    assert_eq!(there.run(&["run", "--rm", "--network", "none", &name]).ok().out, "one\n");
+}
