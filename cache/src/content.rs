@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::digest::{Digest, Sha256Stream};
-use crate::fs::{Act, FsError};
+use crate::fs::{Act, FsError, durable};
 use crate::store::{Claim, Session, Store, StoreError};
 
 /// Why a blob could not be taken in or given out.
@@ -158,7 +158,7 @@ impl Content<'_> {
     /// # Errors
     /// Where it cannot be removed.
     pub fn remove(&self, digest: &Digest) -> Result<(), ContentError> {
-        match rustix::fs::unlinkat(self.store.dir(), name(digest), AtFlags::empty()) {
+        match durable::unlink(self.store.dir(), name(digest)) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(FsError::new("remove", self.path(digest), errno).into()),
         }

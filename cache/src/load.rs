@@ -375,9 +375,8 @@ impl Contents {
                 kept.extend(image.layers.iter().map(|layer| layer.digest));
             }
         }
-        for digest in self.new.difference(&kept) {
-            drop(store.content().remove(digest));
-        }
+        let left: BTreeSet<Digest> = self.new.difference(&kept).copied().collect();
+        store.drop_unreached(&left);
     }
 }
 

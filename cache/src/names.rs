@@ -103,6 +103,9 @@ impl Store {
     /// Where the index cannot be written.
     pub fn name_point(&self, name: &Reference, target: &Descriptor) -> Result<Option<Digest>, ImageError> {
         let digest = manifest::digest_of(target)?;
+        // What has a name survives a power cut, so what the name leads to comes to the disk first: also layers that a
+        // build made which was killed, and which this process only found.
+        self.sync()?;
         self.edit_index(|entries| {
             let before = take_name(entries, name)?;
             entries.retain(|entry| !is_unnamed(entry) || entry.digest() != target.digest());
@@ -124,6 +127,7 @@ impl Store {
     /// # Errors
     /// Where the index cannot be written.
     pub fn keep(&self, target: &Descriptor) -> Result<(), ImageError> {
+        self.sync()?;
         self.edit_index(|entries| {
             if !entries.iter().any(|entry| entry.digest() == target.digest()) {
                 entries.push(named_entry(target, None));

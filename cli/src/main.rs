@@ -21,6 +21,8 @@ mod command;
 mod complete;
 mod docker_config;
 mod exit;
+#[cfg(debug_assertions)]
+mod fault;
 mod image;
 mod pipeline;
 mod record;
@@ -83,6 +85,8 @@ fn run() -> i32 {
 }
 
 fn start(lap: Lap) -> anyhow::Result<i32> {
+    #[cfg(debug_assertions)]
+    let _told = fault::arm(settings::variable(fault::VARIABLE))?;
     let settings = Settings::new(lap.root.as_deref())?;
     let command = lap.command.plain();
     if command.uses_store() {

@@ -25,9 +25,8 @@ struct New<'a> {
 
 impl Drop for New<'_> {
     fn drop(&mut self) {
-        for digest in lock(&self.blobs).drain(..) {
-            drop(self.store.content().remove(&digest));
-        }
+        let left = lock(&self.blobs).drain(..).collect();
+        self.store.drop_unreached(&left);
     }
 }
 

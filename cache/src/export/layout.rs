@@ -9,6 +9,7 @@ use oci_spec::image::{Descriptor, ImageIndex};
 
 use super::{ExportError, Named, OCI_LAYOUT, index_entries};
 use crate::digest::Digest;
+use crate::fs::durable;
 use crate::image::manifest::annotation;
 use crate::names::{IMAGE_NAME, index_json};
 use crate::store::Store;
@@ -63,8 +64,7 @@ fn copy_blob(store: &Store, digest: &Digest, size: u64, blobs: &Path, events: &E
     let mut to = File::create(&temporary).map_err(failed)?;
     // A copy, not a link: who changes the export must not change the store.
     std::io::copy(&mut from, &mut to).map_err(failed)?;
-    to.sync_all().map_err(failed)?;
-    fs::rename(&temporary, &target).map_err(failed)?;
+    durable::publish(&to, &temporary, &target).map_err(failed)?;
     super::archive::report(digest, size, events);
     Ok(())
 }
@@ -73,6 +73,5 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    durable::publish(&file, &temporary, path)
 }

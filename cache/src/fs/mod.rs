@@ -3,6 +3,7 @@
 //! Paths of a root file system are resolved by the kernel with `openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)`
 //! or walked one component at a time with `O_NOFOLLOW`; path strings are never joined. Names are bytes.
 
+pub mod durable;
 mod metadata;
 mod remove;
 mod resolve;

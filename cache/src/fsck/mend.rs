@@ -1,6 +1,6 @@
 //! What is done about a fault.
 
-use rustix::fs::{Mode as FileMode, RenameFlags};
+use rustix::fs::Mode as FileMode;
 use rustix::io::Errno;
 
 use super::{Outcome, Remedy, Scan};
@@ -106,7 +106,7 @@ impl Scan {
         let flat = path.replace('/', "_");
         for number in 0_u32.. {
             let name = if number == 0 { format!("{LOST}/{flat}") } else { format!("{LOST}/{flat}.{number}") };
-            match rustix::fs::renameat_with(dir, path, dir, &name, RenameFlags::NOREPLACE) {
+            match fs::durable::rename_new(dir, path, dir, &name) {
                 Err(Errno::EXIST) => {}
                 result => return Ok(result.act("set aside", self.store.root().join(path))?),
             }

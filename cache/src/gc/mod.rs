@@ -166,6 +166,18 @@ impl Store {
         Ok(pruned)
     }
 
+    /// Removes blobs that were brought in for something that came to nothing, but for those that an image has: a name
+    /// that could not be synced is there nevertheless. Failing leaves them to the next prune.
+    pub(crate) fn drop_unreached(&self, blobs: &BTreeSet<Digest>) {
+        if blobs.is_empty() {
+            return;
+        }
+        let Ok(reach) = Reach::of_roots(self, |_| true) else { return };
+        for digest in blobs.difference(&reach.blobs) {
+            drop(self.content().remove(digest));
+        }
+    }
+
     /// Removes only what nothing leads to and is older than `grace`.
     ///
     /// # Errors
@@ -177,7 +189,7 @@ impl Store {
     /// Puts something out of sight; its name in the session.
     fn take(&self, session: &crate::store::Session, path: &str) -> Result<Option<String>, StoreError> {
         let name = session.fresh_name();
-        match rustix::fs::renameat(self.dir(), path, session.dir(), &name) {
+        match fs::durable::rename(self.dir(), path, session.dir(), &name) {
             Ok(()) => Ok(Some(name)),
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(errno) => Err(fs::FsError::new("remove", self.root().join(path), errno).into()),
@@ -254,7 +266,7 @@ fn blob_path(digest: &Digest) -> String {
 }
 
 fn remove_file(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
+    match fs::durable::unlink_path(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Ok(Err(error).act("remove", path)?),
         _ => Ok(()),
     }

@@ -74,6 +74,7 @@ impl Store {
         let _lock = self.lock("layer-blobs.lock")?;
         let merged = merge(self.layer_blobs(diff_id)?, blob);
         let bytes = serde_json::to_vec(&merged).map_err(|source| ImageError::Write { what: "blob list", source })?;
+        self.note_unsynced_file();
         Ok(self.write_file(&path(diff_id), &bytes, false)?)
     }
 

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use lap_solver::digest::Key;
-use rustix::fs::{FlockOperation, OFlags, RenameFlags};
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::apply::Applier;
@@ -16,7 +16,7 @@ use super::view::View;
 use super::{LayerError, LayerFile, LayerInfo, Origin, layer_path, privilege, stream, tree};
 use crate::archive::Limits;
 use crate::digest::{Digest, Sha256Stream};
-use crate::fs::{self, Act, FsError, Metadata, NewDirectory};
+use crate::fs::{self, Act, FsError, Metadata, NewDirectory, durable};
 use crate::snapshot::{LayerRef, Workspace};
 use crate::store::{Claim, Session, Store};
 
@@ -59,7 +59,7 @@ impl Store {
             privileged: privilege::among(&nodes),
         };
         let made = Making::new(self)?;
-        rustix::fs::renameat(&held, "upper", &made.dir, "fs").act("rename", workspace.upper())?;
+        durable::rename(&held, "upper", &made.dir, "fs").act("rename", workspace.upper())?;
         // The file system's clock lags behind the other one by up to a tick: the beginning is read from it.
         let began = fs::metadata_at(&held, b"merged")?.0.mtime;
         let file = LayerFile::now(self, info, Origin::Made { root_entry });
@@ -211,8 +211,7 @@ impl Making {
         write_new(&self.dir, "layer.json", &json).act("write", shown.join("layer.json"))?;
         store.claiming(Claim::Layer(info.diff_id), || ())?;
         let target = layer_path(&info.diff_id);
-        let rename =
-            || rustix::fs::renameat_with(self.session.dir(), &self.name, store.dir(), &target, RenameFlags::NOREPLACE);
+        let rename = || durable::rename_new(self.session.dir(), &self.name, store.dir(), &target);
         match rename() {
             Err(Errno::EXIST | Errno::NOTEMPTY) => {}
             result => {

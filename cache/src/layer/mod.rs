@@ -259,7 +259,7 @@ impl Store {
     pub fn remove_layer(&self, diff_id: &Digest) -> Result<(), LayerError> {
         let session = self.session()?;
         let name = session.fresh_name();
-        match rustix::fs::renameat(self.dir(), layer_path(diff_id), session.dir(), &name) {
+        match crate::fs::durable::rename(self.dir(), layer_path(diff_id), session.dir(), &name) {
             Ok(()) => Ok(crate::fs::remove_tree(session.dir(), name.as_bytes())?),
             Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(FsError::new("remove", self.layer_dir(diff_id), errno).into()),

@@ -19,8 +19,8 @@
 //!
 //! **What survives a power cut.** Blobs and names are synced one by one. Layers are big: they are written without
 //! a sync and `layer.json` names the boot it was written in; a layer of another boot is not believed. At the end of
-//! a build [`Store::sync`] syncs the file system once and takes that mark off every layer it has used. So a record
-//! may be lost, but what is believed is whole.
+//! a build [`Store::sync`] syncs the file system, takes that mark off every layer it has used, and syncs once more;
+//! names come after that. So a record may be lost, but what is believed is whole, and what has a name is there.
 
 mod lease;
 mod mac;
@@ -30,15 +30,15 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode as FileMode, OFlags};
+use rustix::fs::{FlockOperation, Mode as FileMode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::fs::{self, Act, FsError};
+use crate::fs::{self, Act, FsError, durable};
 
 pub(crate) use lease::Claim;
 pub use lease::Lease;
@@ -132,6 +132,8 @@ struct Inner {
     session: Mutex<Option<Arc<Session>>>,
     /// Layers used or made in this process that no sync is known to have covered.
     unsynced: Mutex<BTreeSet<Digest>>,
+    /// Whether a file that images depend on was written without a sync.
+    unsynced_files: AtomicBool,
     claims: Mutex<lease::Claims>,
     /// See [`Store::mac`].
     secret: OnceLock<[u8; 32]>,
@@ -197,6 +199,7 @@ impl Store {
             boot: OnceLock::new(),
             session: Mutex::new(None),
             unsynced: Mutex::new(BTreeSet::new()),
+            unsynced_files: AtomicBool::new(false),
             claims: Mutex::default(),
             secret: OnceLock::new(),
             grown: AtomicU64::new(0),
@@ -222,25 +225,41 @@ impl Store {
         self.inner.dir.as_fd()
     }
 
-    /// Makes every layer that this process has made or used survive a power cut: one `syncfs`, then the marks. Does
+    /// Makes every layer that this process has made or used survive a power cut: `syncfs`, then the marks. Does
     /// nothing where all of them were synced before.
     ///
     /// # Errors
     /// Where the kernel reports that data could not be written.
     pub fn sync(&self) -> Result<(), StoreError> {
         let unsynced = std::mem::take(&mut *lock(&self.inner.unsynced));
-        if unsynced.is_empty() {
+        let files = self.inner.unsynced_files.swap(false, Ordering::Relaxed);
+        if unsynced.is_empty() && !files {
             return Ok(());
         }
-        let synced = rustix::fs::syncfs(&self.inner.dir).act("sync the file system of", self.root());
-        if let Err(error) = synced {
+        let synced = self.sync_all(&unsynced);
+        if synced.is_err() {
             lock(&self.inner.unsynced).extend(unsynced);
-            return Err(error.into());
+            self.inner.unsynced_files.store(true, Ordering::Relaxed);
         }
-        for diff_id in unsynced {
-            self.mark_synced(&diff_id)?;
+        synced
+    }
+
+    /// Remembers that a file was written which the next [`Self::sync`] must cover.
+    pub(crate) fn note_unsynced_file(&self) {
+        self.inner.unsynced_files.store(true, Ordering::Relaxed);
+    }
+
+    fn sync_all(&self, layers: &BTreeSet<Digest>) -> Result<(), StoreError> {
+        let sync = || durable::sync_file_system(&self.inner.dir).act("sync the file system of", self.root());
+        sync()?;
+        if layers.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        for diff_id in layers {
+            self.mark_synced(diff_id)?;
+        }
+        // That the marks are gone must survive too, or the next boot believes none of these layers.
+        Ok(sync()?)
     }
 
     /// Remembers a layer that the next [`Self::sync`] must cover.
@@ -304,9 +323,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let session = self.session()?;
         if durable {
-            file.sync_all().act("sync", self.root().join(path))?;
+            durable::sync_file(file).act("sync", self.root().join(path))?;
         }
-        let rename = || rustix::fs::renameat(session.dir(), name, self.dir(), path);
+        let rename = || durable::rename(session.dir(), name, self.dir(), path);
         let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
         match rename() {
             Err(Errno::NOENT) => {
@@ -326,7 +345,7 @@ impl Store {
     /// # Errors
     /// Where it cannot be removed.
     pub fn remove_file(&self, path: &str) -> Result<(), StoreError> {
-        match rustix::fs::unlinkat(self.dir(), path, AtFlags::empty()) {
+        match durable::unlink(self.dir(), path) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(FsError::new("remove", self.root().join(path), errno).into()),
         }
@@ -400,7 +419,8 @@ fn create(dir: &OwnedFd, root: &Path, mode: Mode) -> Result<(), StoreError> {
         create_whole(dir, root, "index.json", index)?;
     }
     create_whole(dir, root, "format", &format_json(mode))?;
-    Ok(rustix::fs::fsync(dir).act("sync", root)?)
+    sync_directory(dir, "blobs")?;
+    Ok(sync_directory(dir, ".")?)
 }
 
 /// The text of `format`.
@@ -416,8 +436,8 @@ fn create_whole(dir: &OwnedFd, root: &Path, name: &str, bytes: &[u8]) -> Result<
     let file = rustix::fs::openat(dir, &temporary, flags, FileMode::RUSR | FileMode::WUSR).act("create", &path)?;
     let mut file = std::fs::File::from(file);
     io::Write::write_all(&mut file, bytes).act("write", &path)?;
-    file.sync_all().act("sync", &path)?;
-    rustix::fs::renameat(dir, &temporary, dir, name).act("create", path)
+    durable::sync_file(&file).act("sync", &path)?;
+    durable::rename(dir, &temporary, dir, name).act("create", path)
 }
 
 /// Makes `path` and what is missing above it, for the store's owner alone.
@@ -434,7 +454,7 @@ fn make_directories(dir: impl AsFd, path: &str) -> Result<(), FsError> {
 fn sync_directory(dir: impl AsFd, path: &str) -> Result<(), FsError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(dir, path, flags, FileMode::empty()).act("open directory", path)?;
-    rustix::fs::fsync(&opened).act("sync directory", path)
+    durable::sync_directory(&opened).act("sync directory", path)
 }
 
 #[cfg(test)]

@@ -592,10 +592,6 @@ async fn finish(
     for name in &names {
         store.name_point(name, artifact.descriptor())?;
     }
-    if solution.cached.len() < solution.keys.len() {
-        // One flush a build makes what was reported survive a power cut.
-        store.sync()?;
-    }
     let mut provenance = Vec::new();
     if let Some(mode) = app.settings.metadata_provenance {
         let told = |part: &outputs::Part<'_>| Some((part.platform.clone(), part.attester.metadata(mode)?));

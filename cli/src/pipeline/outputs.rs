@@ -380,8 +380,7 @@ pub(crate) fn to_file(
         let mut writer = BufWriter::with_capacity(1 << 20, file);
         write(&mut writer)?;
         let file = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        std::fs::rename(&part, dest)?;
+        lap_cache::fs::durable::publish(&file, &part, dest)?;
         Ok::<(), anyhow::Error>(())
     })();
     if result.is_err() {

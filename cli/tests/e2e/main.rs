@@ -16,6 +16,7 @@ mod concurrent;
 mod containers;
 mod contexts;
 mod copy;
+mod crash;
 mod dockerfiles;
 mod edits;
 mod errors;

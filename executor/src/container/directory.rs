@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use lap_cache::fs::durable;
 use rustix::fs::FlockOperation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -172,7 +173,7 @@ impl Containers {
     /// Removes a container's directory: first what makes it a container.
     pub(super) fn remove_dir(&self, container: &Container) -> Result<(), ContainerError> {
         let config = container.dir.join(CONFIG);
-        match fs::remove_file(&config) {
+        match durable::unlink_path(&config) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(ContainerError::file("remove", config)(error));
             }
@@ -221,7 +222,7 @@ pub(super) fn write_json<T: Serialize>(dir: &Path, name: &str, value: &T) -> Res
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(&serde_json::to_vec(value)?)?;
         drop(file);
-        fs::rename(&temporary, &path)
+        durable::rename_path(&temporary, &path)
     };
     write().map_err(ContainerError::file("write", &path))
 }

@@ -94,7 +94,7 @@ impl StatCache {
         let mut file = std::fs::File::create(&temporary)?;
         file.write_all(&bytes)?;
         drop(file);
-        std::fs::rename(&temporary, &self.file)?;
+        lap_cache::fs::durable::rename_path(&temporary, &self.file)?;
         state.dirty = false;
         Ok(())
     }
