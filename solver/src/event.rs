@@ -95,6 +95,17 @@ pub enum Event {
         /// One line.
         message: String,
     },
+    /// A check of a Dockerfile found something.
+    Finding {
+        /// Name of the check.
+        rule: String,
+        /// One line.
+        message: String,
+        /// Name of the file.
+        file: String,
+        /// Where it stands in it, from 1; 0 is the whole file.
+        line: u32,
+    },
 }
 
 /// Output streams of a step.

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use crate::args::Resource;
+
 use super::definitions::{Attribute, Kind};
 use super::model::{Entry, EntryKind, Group, Target};
 use super::source::Fault;
 use super::value::Value;
 use super::world::{Instance, World, nearest};
 
-const ATTRIBUTES: [&str; 32] = [
+const ATTRIBUTES: [&str; 33] = [
     "annotations",
     "args",
     "attest",
@@ -33,6 +35,7 @@ const ATTRIBUTES: [&str; 32] = [
     "platforms",
     "policy",
     "pull",
+    "resources",
     "secret",
     "shm-size",
     "ssh",
@@ -88,6 +91,12 @@ fn set(target: &mut Target, name: &str, value: Value) -> Result<(), Fault> {
         "platforms" => target.platforms = Some(texts(&value)?),
         "policy" => return Err(Fault::new("source policies are not supported")),
         "pull" => target.pull = Some(value.to_bool()?),
+        "resources" => {
+            target.resources = pairs(&value)?;
+            for (key, value) in &target.resources {
+                limit(key, value)?;
+            }
+        }
         "secret" => target.secret = Some(entries(EntryKind::Secret, &value)?),
         "shm-size" => target.shm_size = Some(value.to_text()?),
         "ssh" => target.ssh = Some(entries(EntryKind::Ssh, &value)?),
@@ -134,6 +143,14 @@ fn pairs(value: &Value) -> Result<BTreeMap<String, String>, Fault> {
         Err(fault) => Err(Fault::new(format!("{key}: {fault}"))),
     };
     given.map(text).collect()
+}
+
+/// Whether `--resource` takes it.
+///
+/// # Errors
+/// Where it does not.
+pub(super) fn limit(key: &str, value: &str) -> Result<(), Fault> {
+    format!("{key}={value}").parse::<Resource>().map(drop).map_err(Fault::new)
 }
 
 /// Strings as on the command line, or maps.

@@ -62,6 +62,8 @@ pub(crate) struct Target {
     pub(crate) shm_size: Option<String>,
     #[serde(skip_serializing_if = "empty")]
     pub(crate) ulimits: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "limits")]
+    pub(crate) resources: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) call: Option<String>,
     #[serde(skip_serializing_if = "empty")]
@@ -124,9 +126,14 @@ impl EntryKind {
         let mut entry = Entry::new();
         for field in &fields {
             let (key, value) = field.split_once('=').ok_or_else(|| Fault::new(format!("{field:?} is no KEY=VALUE")))?;
-            let key = key.trim().to_ascii_lowercase();
-            entry
-                .insert(if self == Self::Secret && key == "source" { "src".to_owned() } else { key }, value.to_owned());
+            let (key, lower) = (key.trim(), key.trim().to_ascii_lowercase());
+            let key = match (self, lower.as_str()) {
+                (Self::Secret, "source") => "src".to_owned(),
+                // What a generator gets is spelt as it is.
+                (Self::Attest, other) if !matches!(other, "type" | "disabled") => key.to_owned(),
+                _ => lower,
+            };
+            entry.insert(key, value.to_owned());
         }
         self.check(entry, text).map(|entry| vec![entry])
     }
@@ -212,6 +219,7 @@ impl Target {
         extend(&mut self.labels, &over.labels);
         extend(&mut self.contexts, &over.contexts);
         extend(&mut self.extra_hosts, &over.extra_hosts);
+        extend(&mut self.resources, &over.resources);
         self.inherits.extend(over.inherits.iter().cloned());
     }
 
@@ -278,6 +286,15 @@ fn escaped_list<S: Serializer>(list: &Option<Vec<String>>, to: S) -> Result<S::O
 
 fn escaped_map<S: Serializer>(map: &BTreeMap<String, String>, to: S) -> Result<S::Ok, S::Error> {
     map.iter().map(|(key, text)| (key, escape(text))).collect::<BTreeMap<_, _>>().serialize(to)
+}
+
+/// Those of the processor are numbers, as in buildx.
+fn limits<S: Serializer>(map: &BTreeMap<String, String>, to: S) -> Result<S::Ok, S::Error> {
+    let value = |(key, value): (&String, &String)| {
+        let number = value.parse::<i64>().ok().filter(|_| key.starts_with("cpu-"));
+        (key.clone(), number.map_or_else(|| value.clone().into(), serde_json::Value::from))
+    };
+    map.iter().map(value).collect::<serde_json::Map<String, serde_json::Value>>().serialize(to)
 }
 
 fn attests<S: Serializer>(list: &Option<Vec<Entry>>, to: S) -> Result<S::Ok, S::Error> {

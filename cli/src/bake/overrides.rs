@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::config::Config;
+use super::decode::limit;
 use super::model::{Entry, EntryKind, Target};
 use super::source::Fault;
 use super::types::parse_bool;
@@ -38,8 +39,9 @@ impl Overrides {
             let Some(key) = key.map(str::to_owned) else {
                 return Err(Fault::new(format!("--set {text}: write TARGET.KEY=VALUE")));
             };
-            let named = matches!(key.as_str(), "args" | "contexts" | "labels" | "extra-hosts");
-            if named == name.is_empty() {
+            let named = matches!(key.as_str(), "args" | "contexts" | "labels" | "extra-hosts" | "resources");
+            let either = matches!(key.as_str(), "secret" | "secrets");
+            if named == name.is_empty() && !either {
                 return Err(Fault::new(if named {
                     format!("--set {text}: write TARGET.{key}.NAME=VALUE")
                 } else {
@@ -103,6 +105,11 @@ impl Override {
             "extra-hosts" => {
                 target.extra_hosts.insert(self.name.clone(), last);
             }
+            "resources" => {
+                limit(&self.name, &last)?;
+                target.resources.insert(self.name.clone(), last);
+            }
+            "secret" | "secrets" if !self.name.is_empty() => self.secret(target, &last)?,
             "context" => target.context = Some(last),
             "dockerfile" => target.dockerfile = Some(last),
             "dockerfile-inline" => target.dockerfile_inline = Some(last),
@@ -132,6 +139,21 @@ impl Override {
             }
             _ => return Err(Fault::new("there is no such key")),
         }
+        Ok(())
+    }
+
+    /// Another source for a secret that the target has.
+    fn secret(&self, target: &mut Target, source: &str) -> Result<(), Fault> {
+        let is_it = |entry: &&mut Entry| entry.get("id") == Some(&self.name);
+        let Some(declared) = target.secret.iter_mut().flatten().find(is_it) else {
+            return Err(Fault::new(format!("the target has no secret {:?} whose source could be another", self.name)));
+        };
+        let mut entry = EntryKind::Secret.parse(source)?.pop().unwrap_or_default();
+        let id = entry.insert("id".to_owned(), self.name.clone());
+        if let Some(other) = id.filter(|id| *id != self.name) {
+            return Err(Fault::new(format!("id={other} is not the secret {:?}", self.name)));
+        }
+        *declared = entry;
         Ok(())
     }
 

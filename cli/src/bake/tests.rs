@@ -300,7 +300,8 @@ fn targets_that_are_used_have_the_platforms_for_it() {
 #[test]
 fn every_key_can_be_set() {
     let text = "target \"app\" {\n secret = [\"id=a,src=a\"]\n cache-from = [\"one\"]\n output = [\"out\"]\n ssh = [\"default\"]\n\
-                attest = [\"type=sbom\"]\n ulimits = [\"nofile=1:2\"]\n annotations = [\"a=b\"]\n}\n";
+                attest = [\"type=sbom\"]\n ulimits = [\"nofile=1:2\"]\n annotations = [\"a=b\"]\n\
+                resources = { cpu-quota = 7 }\n}\n";
     let config = config(&[("x.hcl", text)], &[]).unwrap();
     let set = |set: &[&str]| {
         let set: Vec<String> = set.iter().map(|&text| text.to_owned()).collect();
@@ -335,8 +336,27 @@ fn every_key_can_be_set() {
         ("attest=type=sbom,disabled=true", "attest", serde_json::json!([{"type": "sbom", "disabled": true}])),
         ("annotations=c=d", "annotations", serde_json::json!(["a=b", "c=d"])),
         ("entitlements=network.host", "entitlements", serde_json::json!(["network.host"])),
+        (
+            "attest=Type=sbom,generator=g,\"ENV=a,b\"",
+            "attest",
+            serde_json::json!([{"type": "sbom", "generator": "g", "ENV": "a,b"}]),
+        ),
+        ("resources.memory=512m", "resources", serde_json::json!({"memory": "512m", "cpu-quota": 7})),
+        ("resources.cpu-quota=50000", "resources", serde_json::json!({"cpu-quota": 50000})),
+        ("secret.a=env=A", "secret", serde_json::json!([{"id": "a", "env": "A"}])),
+        ("secrets.a=id=a,src=b", "secret", serde_json::json!([{"id": "a", "src": "b"}])),
         ("load=true", "output", serde_json::json!([{"type": "local", "dest": "out"}])),
     ] {
         assert_eq!(set(&[&format!("*.{what}")])[key], value, "{what}");
+    }
+    for (what, words) in [
+        ("secret.b=env=B", "no secret \"b\""),
+        ("secret.a=id=b,env=B", "id=b is not the secret \"a\""),
+        ("resources.cpu-quota=much", "write a whole number"),
+        ("resources.disk=1g", "unknown resource \"disk\""),
+        ("resources=memory=1g", "TARGET.resources.NAME=VALUE"),
+    ] {
+        let said = config.resolve(&["app".to_owned()], &[format!("*.{what}")]).unwrap_err().to_string();
+        assert!(said.contains(words), "{what}: {said}");
     }
 }

@@ -29,7 +29,7 @@ use lap_executor::sandbox::{Limits, Rlimit};
 use lap_executor::source::local::LocalSource;
 use lap_executor::worker::{BuildWorker, Commits, Options as WorkerOptions, Output as StepOutput, Uplink, WorkerError};
 use lap_frontend::outline::Outline;
-use lap_frontend::{Diagnostic, Lowered, NamedContext, Severity, TargetContext};
+use lap_frontend::{Code, Diagnostic, Lowered, NamedContext, Severity, TargetContext};
 use lap_solver::drive::{Limits as DriveLimits, Solution, SolveError, solve};
 use lap_solver::event::{Event, Events};
 use lap_solver::graph::{Builder, Graph, Metadata, Op, Source, VertexId};
@@ -473,8 +473,13 @@ async fn lower(
 
 fn warn(findings: &[Diagnostic], events: &Events) {
     for finding in findings {
-        let message = format!("{} ({}:{})", finding.message, finding.file, finding.position.line);
-        events.send(Event::Warning { vertex: None, message });
+        let (message, file, line) = (finding.message.clone(), finding.file.clone(), finding.position.line);
+        events.send(match &finding.code {
+            Code::Rule(rule) => Event::Finding { rule: rule.clone(), message, file, line },
+            Code::Syntax | Code::Meaning => {
+                Event::Warning { vertex: None, message: format!("{message} ({file}:{line})") }
+            }
+        });
     }
 }
 

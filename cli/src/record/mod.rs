@@ -112,7 +112,7 @@ impl Recorder {
             Event::Completed { vertex } => (vertex, Outcome::Done),
             Event::Failed { vertex, .. } => (vertex, Outcome::Failed),
             Event::Cancelled { vertex } => (vertex, Outcome::Cancelled),
-            Event::Log { .. } | Event::Progress { .. } | Event::Warning { .. } => return None,
+            Event::Log { .. } | Event::Progress { .. } | Event::Warning { .. } | Event::Finding { .. } => return None,
         };
         let step = self.build.steps.get_mut(vertex.index())?;
         step.outcome = outcome;

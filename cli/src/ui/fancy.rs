@@ -65,6 +65,10 @@ impl Fancy {
         }
     }
 
+    fn warn(&self, message: &str) {
+        drop(self.screen.println(self.look.paint(Tone::Warning, &format!(" ! {}", visible(message)))));
+    }
+
     fn running(&self, model: &Model, vertex: VertexId, at: Duration) -> String {
         let step = &model.steps[vertex.index()];
         let (began, note) = match step.state {
@@ -166,9 +170,8 @@ impl Painter for Fancy {
                     }
                 }
             }
-            Change::Warning(_, message) => {
-                drop(self.screen.println(self.look.paint(Tone::Warning, &format!(" ! {}", visible(message)))));
-            }
+            Change::Warning(_, message) => self.warn(message),
+            Change::Finding(found) => self.warn(&found.text()),
         }
     }
 

@@ -73,6 +73,24 @@ pub(crate) enum Change {
     Part(String),
     /// Something to tell, perhaps about a step.
     Warning(Option<VertexId>, String),
+    /// What a check found.
+    Finding(Finding),
+}
+
+/// What a check of a Dockerfile found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) rule: String,
+    pub(crate) message: String,
+    pub(crate) file: String,
+    pub(crate) line: u32,
+}
+
+impl Finding {
+    /// In one line.
+    pub(crate) fn text(&self) -> String {
+        format!("{} ({}:{})", self.message, self.file, self.line)
+    }
 }
 
 /// How many lines of a step's output are kept for errors and the screen.
@@ -158,6 +176,9 @@ impl Model {
                 vec![Change::Part(id)]
             }
             Event::Warning { vertex, message } => vec![Change::Warning(vertex, message)],
+            Event::Finding { rule, message, file, line } => {
+                vec![Change::Finding(Finding { rule, message, file, line })]
+            }
         }
     }
 

@@ -69,6 +69,7 @@ impl Painter for Plain {
                 }
             }
             Change::Warning(_, message) => drop(writeln!(std::io::stderr(), "WARN: {}", visible(message))),
+            Change::Finding(found) => drop(writeln!(std::io::stderr(), "WARN: {}", visible(&found.text()))),
         }
     }
 

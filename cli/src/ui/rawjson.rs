@@ -5,12 +5,13 @@ use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lap_cache::digest::Digest;
+use lap_frontend::lint::RULES;
 use lap_solver::event::Stream;
 use lap_solver::graph::{Graph, VertexId};
 use serde_json::{Value, json};
 
 use super::Painter;
-use super::model::{Change, Model, State};
+use super::model::{Change, Finding, Model, State};
 use super::table::rfc3339;
 
 /// Prints status objects. Fields without a value are left out, as Go leaves them.
@@ -105,6 +106,7 @@ impl Painter for RawJson {
                 }
                 Self::put(&json!({ "warnings": [value] }));
             }
+            Change::Finding(found) => Self::put(&json!({ "warnings": [warning(found)] })),
         }
     }
 
@@ -119,6 +121,24 @@ impl Painter for RawJson {
     }
 
     fn end(&mut self, _: &Model, _: Duration) {}
+}
+
+/// A finding as BuildKit's frontend sends it: the rule and the line stand in the short form, too.
+fn warning(found: &Finding) -> Value {
+    let line = if found.line > 0 { format!(" (line {})", found.line) } else { String::new() };
+    let mut value = json!({
+        "level": 1,
+        "short": base64(format!("{}: {}{line}", found.rule, found.message).as_bytes()),
+        "sourceInfo": {"filename": found.file, "language": "Dockerfile"},
+    });
+    if let Some(rule) = RULES.iter().find(|rule| rule.name == found.rule) {
+        value["detail"] = json!([base64(rule.description.as_bytes())]);
+        value["url"] = json!(rule.url());
+    }
+    if found.line > 0 {
+        value["range"] = json!([{"start": {"line": found.line}, "end": {"line": found.line}}]);
+    }
+    value
 }
 
 /// Standard base64 (RFC 4648 §4): Go's JSON form of bytes.

@@ -1,6 +1,6 @@
 //! What Dockerfiles mean.
 
-use crate::support::{Lap, needs};
+use crate::support::{Lap, needs, run};
 
 #[test]
 fn a_multi_stage_build_runs() {
@@ -56,7 +56,7 @@ fn ignored_files_stay_out_and_archives_are_unpacked() {
         lap.write(&format!("ctx/{name}"), name);
     }
     lap.write("tar/inside.txt", "inside");
-    crate::support::run(
+    run(
         "tar",
         &["-C", lap.path("tar").to_str().unwrap(), "-czf", lap.path("ctx/x.tar.gz").to_str().unwrap(), "inside.txt"],
     )
@@ -87,7 +87,7 @@ fn a_run_leaves_nothing_of_its_mounts() {
     )
     .ok();
     lap.run(&["build", "-q", "-o", "type=tar,dest=out.tar", "ctx"]).ok();
-    let listing = crate::support::run("tar", &["-tf", lap.path("out.tar").to_str().unwrap()]).ok().out;
+    let listing = run("tar", &["-tf", lap.path("out.tar").to_str().unwrap()]).ok().out;
     let mut names: Vec<&str> =
         listing.lines().map(|name| name.trim_start_matches("./").trim_end_matches('/')).collect();
     names.retain(|name| !name.is_empty());
@@ -106,7 +106,7 @@ fn secrets_and_cache_mounts_are_not_in_the_image() {
         ARG AGAIN\nRUN --mount=type=cache,target=/cache echo kept >> /cache/n && wc -l < /cache/n > /count\n";
     lap.build_with("app", dockerfile, &["--secret", "id=key,src=secret"]).ok();
     assert_eq!(lap.sh("app", "cat /count; ls -A /run | wc -l; ls -d /cache 2>/dev/null | wc -l"), "2\n0\n0\n");
-    let found = crate::support::run("grep", &["-rl", "hunter2", lap.path("store").to_str().unwrap()]);
+    let found = run("grep", &["-rl", "hunter2", lap.path("store").to_str().unwrap()]);
     assert_eq!(found.out, "", "the secret is in the store");
 }
 
@@ -200,6 +200,18 @@ fn rawjson_has_the_shape_of_buildkits() {
     assert!(["b3V0/w==", "b3V0 /w=="].contains(&data(1).as_str()), "{}", data(1));
     assert_eq!(data(2), "ZXJy");
     assert!(found["logs"].iter().all(|log| known.contains(&digest(&log["vertex"]))));
+
+    // A finding has what BuildKit's has: rule, line, what it is about, and where that is explained.
+    let said = lap.build_with("app", "FROM busybox\nMAINTAINER me\n", &["--progress", "rawjson"]).ok();
+    let warnings = said.err.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let warning = warnings.map(|one| one["warnings"][0].clone()).find(|one| !one.is_null()).unwrap();
+    let short = "MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 2)";
+    let decoded = run("sh", &["-c", &format!("printf %s {} | base64 -d", warning["short"])]).ok().out;
+    assert_eq!(decoded, short);
+    assert_eq!(warning["range"], serde_json::json!([{"start": {"line": 2}, "end": {"line": 2}}]));
+    assert_eq!(warning["url"], "https://docs.docker.com/go/dockerfile/rule/maintainer-deprecated/");
+    assert_eq!((&warning["level"], warning["detail"].as_array().unwrap().len()), (&1.into(), 1));
+    assert_eq!(warning["sourceInfo"], serde_json::json!({"filename": "Dockerfile", "language": "Dockerfile"}));
 
     let cached = lap.build_with(
         "app",

@@ -1,7 +1,7 @@
 //! The tree as a Dockerfile again: one line an instruction, heredocs below, comments that belong to it above.
 
 use super::instruction::Instruction;
-use super::{Dockerfile, directive, split};
+use super::{Dockerfile, directive, heredoc, split};
 
 /// A blank that ends no line: what stands before it keeps its last escape letter.
 const BLANK: char = '\u{b}';
@@ -96,8 +96,9 @@ fn arguments(instruction: &Instruction, escape: char) -> String {
             let words: Vec<&str> = texts().collect();
             let joined = words.join(" ");
             let is_json = joined.starts_with('[') && serde_json::from_str::<Vec<serde_json::Value>>(&joined).is_ok();
-            // Other blanks than JSON knows keep words that were words.
-            if is_json { words.join(&BLANK.to_string()) } else { joined }
+            // Other blanks than JSON and heredocs know keep words that were words.
+            let is_other = is_json || !heredoc::openers(&joined).is_empty();
+            if is_other { words.join(&BLANK.to_string()) } else { joined }
         }
     }
 }

@@ -92,6 +92,15 @@ fn what_is_printed_is_plain() {
     assert_eq!(printed, want);
 }
 
+#[test]
+fn words_that_were_no_heredoc_become_none() {
+    for text in
+        ["COPY a <<\u{b}b c d", "RUN a <<\u{b}b", "ADD <<\u{c}b c", "COPY a << b\nb\n", "ONBUILD COPY a <<\u{b}b c"]
+    {
+        survives(&format!("FROM a\n{text}\n")).unwrap();
+    }
+}
+
 /// Lines of every kind, joined at random.
 fn lines() -> impl Strategy<Value = String> {
     let words = "([ab$=<]|\\\\|'|\"| |\t|\\[|\\]|--|\"a\"|,|<<E|`|\u{a0}|\u{b}|#){0,8}";

@@ -13,6 +13,19 @@ mod settings {
     }
 }
 
+mod args {
+    /// Any limit will do.
+    pub(crate) struct Resource;
+
+    impl std::str::FromStr for Resource {
+        type Err = String;
+
+        fn from_str(_: &str) -> Result<Self, String> {
+            Ok(Self)
+        }
+    }
+}
+
 use std::collections::BTreeMap;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

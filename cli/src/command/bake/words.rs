@@ -48,6 +48,9 @@ fn words(args: &Bake, place: &Place, target: &Target) -> anyhow::Result<Vec<Stri
     for (name, other) in target.contexts.iter().filter(|(_, other)| !other.starts_with("target:")) {
         flag("build-context", &format!("{name}={}", place.context(other)));
     }
+    for (name, limit) in &target.resources {
+        flag("resource", &format!("{name}={limit}"));
+    }
     for (name, address) in &target.extra_hosts {
         for address in address.split(',') {
             flag("add-host", &format!("{name}={address}"));
