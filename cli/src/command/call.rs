@@ -1,6 +1,6 @@
 //! `lap check` and `lap build --call`: questions about a Dockerfile that need no build.
 
-use lap_frontend::outline::Outline;
+use lap_frontend::outline::{Outline, OutlineArg, OutlineSecret};
 use lap_frontend::source::Source;
 use lap_frontend::{Diagnostic, Target};
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use crate::command::App;
 use crate::exit::FAILED;
 use crate::pipeline::{self, Request};
 use crate::ui::error::Shown;
+use crate::ui::rawjson::base64;
 use crate::ui::{findings, table};
 
 /// `lap check`.
@@ -79,12 +80,24 @@ fn find(app: &App, mut request: Request, form: FindingsForm) -> anyhow::Result<(
     Ok((found, source))
 }
 
+/// The bytes of the files.
 fn sources(request: &Request) -> Value {
-    json!([{"filename": request.file_name, "language": "Dockerfile"}])
+    json!([base64(&request.text)])
 }
 
 fn location(line: u32) -> Value {
-    json!({"sourceIndex": 0, "ranges": [{"start": {"line": line}, "end": {"line": line}}]})
+    json!({"ranges": [{"start": {"line": line}, "end": {"line": line}}]})
+}
+
+/// An object without fields that are nothing, as Go's `omitempty` leaves them out.
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let nothing = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    };
+    fields.into_iter().filter(|(_, value)| !nothing(value)).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// BuildKit's words (`frontend/subrequests/outline`).
@@ -105,14 +118,13 @@ fn outline_text(outline: &Outline) -> String {
         }
         out.push_str(&table::table(header, &rows));
     };
-    let arg = |arg: &lap_frontend::outline::OutlineArg| {
+    let arg = |arg: &OutlineArg| {
         vec![arg.name.clone(), arg.value.clone().unwrap_or_default(), arg.description.clone().unwrap_or_default()]
     };
     block(&["BUILD ARG", "VALUE", "DESCRIPTION"], outline.args.iter().map(arg).collect());
-    let needed = |list: &[lap_frontend::outline::OutlineSecret]| {
-        let row = |one: &lap_frontend::outline::OutlineSecret| {
-            vec![one.name.clone(), if one.required { "true".to_owned() } else { String::new() }]
-        };
+    let needed = |list: &[OutlineSecret]| {
+        let row =
+            |one: &OutlineSecret| vec![one.name.clone(), if one.required { "true".to_owned() } else { String::new() }];
         list.iter().map(row).collect()
     };
     block(&["SECRET", "REQUIRED"], needed(&outline.secrets));
@@ -121,16 +133,25 @@ fn outline_text(outline: &Outline) -> String {
 }
 
 fn outline_json(outline: &Outline, request: &Request) -> Value {
-    let arg = |arg: &lap_frontend::outline::OutlineArg| json!({"name": arg.name, "description": arg.description, "value": arg.value, "location": location(arg.line)});
-    let needed = |one: &lap_frontend::outline::OutlineSecret| json!({"name": one.name, "required": one.required, "location": location(one.line)});
-    json!({
-        "name": outline.name,
-        "description": outline.description,
-        "args": outline.args.iter().map(arg).collect::<Vec<_>>(),
-        "secrets": outline.secrets.iter().map(needed).collect::<Vec<_>>(),
-        "ssh": outline.ssh.iter().map(needed).collect::<Vec<_>>(),
-        "sources": sources(request),
-    })
+    let arg = |arg: &OutlineArg| {
+        object([
+            ("name", json!(arg.name)),
+            ("description", json!(arg.description)),
+            ("value", json!(arg.value)),
+            ("location", location(arg.line)),
+        ])
+    };
+    let needed = |one: &OutlineSecret| {
+        object([("name", json!(one.name)), ("required", one.required.into()), ("location", location(one.line))])
+    };
+    object([
+        ("name", json!(outline.name)),
+        ("description", json!(outline.description)),
+        ("args", outline.args.iter().map(arg).collect()),
+        ("secrets", outline.secrets.iter().map(needed).collect()),
+        ("ssh", outline.ssh.iter().map(needed).collect()),
+        ("sources", sources(request)),
+    ])
 }
 
 /// BuildKit's words (`frontend/subrequests/targets`).
@@ -149,14 +170,14 @@ fn targets_text(targets: &[Target]) -> String {
 
 fn targets_json(targets: &[Target], request: &Request) -> Value {
     let target = |target: &Target| {
-        json!({
-            "name": target.name,
-            "default": target.default,
-            "description": target.description,
-            "base": target.base,
-            "platform": target.platform,
-            "location": location(target.line),
-        })
+        object([
+            ("name", json!(target.name)),
+            ("default", target.default.into()),
+            ("description", json!(target.description)),
+            ("base", json!(target.base)),
+            ("platform", json!(target.platform)),
+            ("location", location(target.line)),
+        ])
     };
     json!({"targets": targets.iter().map(target).collect::<Vec<_>>(), "sources": sources(request)})
 }

@@ -29,7 +29,7 @@ pub(crate) fn text(findings: &[Diagnostic], source: &Source) -> String {
 pub(crate) fn json(findings: &[Diagnostic], source: &Source) -> Value {
     let location = |finding: &Diagnostic| {
         let (first, last) = (finding.position.line, last_line(finding, source));
-        json!({"sourceIndex": 0, "ranges": [{"start": {"line": first}, "end": {"line": last}}]})
+        json!({"ranges": [{"start": {"line": first}, "end": {"line": last}}]})
     };
     let is_error = |finding: &&Diagnostic| finding.severity == Severity::Error;
     let warnings: Vec<Value> = findings

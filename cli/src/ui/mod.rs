@@ -11,7 +11,7 @@ pub(crate) mod html;
 mod look;
 mod model;
 mod plain;
-mod rawjson;
+pub(crate) mod rawjson;
 pub(crate) mod table;
 mod transfer;
 mod visible;

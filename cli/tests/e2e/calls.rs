@@ -55,6 +55,9 @@ fn outlines_targets_and_graphs() {
     );
     let json = ask(&lap, &["build", "--call=outline,format=json"]).ok().json();
     assert_eq!((&json["args"][0]["name"], &json["secrets"][0]["required"]), (&"WHO".into(), &true.into()));
+    // What is nothing is left out, as BuildKit does, and the file is there in bytes.
+    assert!(json.get("description").is_none() && json.get("ssh").is_none(), "{json}");
+    assert!(json["sources"][0].as_str().is_some_and(|bytes| bytes.len() > 20), "{json}");
     let targets = ask(&lap, &["build", "--call=targets"]).ok().out;
     assert_eq!(targets, "TARGET          DESCRIPTION\nbase            compiles\napp (default)\n");
     let json = ask(&lap, &["build", "--call=targets,format=json"]).ok().json();

@@ -98,9 +98,8 @@ impl Lowering<'_> {
             self.states[index] = Some(self.begin(node, facts));
         }
         for (index, node) in plan.nodes.iter().enumerate().filter(|(_, node)| node.needed) {
-            if node.stage.is_none() {
-                continue;
-            }
+            let Some(stage) = node.stage else { continue };
+            self.note_globals(stage);
             let mut state = self.begin(node, facts);
             if !matches!(node.base, Base::Replaced(_)) {
                 for step in &node.steps {
@@ -111,6 +110,18 @@ impl Lowering<'_> {
                 }
             }
             self.states[index] = Some(state);
+        }
+    }
+
+    /// Notes the global arguments that the `FROM` of a stage is made of.
+    fn note_globals(&mut self, stage: usize) {
+        let Some(Command::From(from)) = self.stages.stages.get(stage).map(|stage| &stage.instruction.command) else {
+            return;
+        };
+        for word in [Some(&from.base), from.platform.as_ref()].into_iter().flatten() {
+            // What cannot be expanded is told elsewhere.
+            let Ok(expanded) = self.stages.lexer.expand(&word.text, &self.stages.globals) else { continue };
+            expanded.matched.iter().for_each(|name| self.outline.global(name));
         }
     }
 
@@ -127,6 +138,7 @@ impl Lowering<'_> {
         }
         let target = self.states.get_mut(self.stages.target).and_then(Option::take);
         let Some(state) = target.filter(|_| self.faults.is_empty()) else { return Err(self.faults) };
+        self.outline.sort();
         let mut warnings = self.linter.found;
         warnings.sort_by_key(|found| found.position);
         let image = state.into_intent(self.options);

@@ -185,7 +185,7 @@ fn json_or_shell_form() {
 
 #[test]
 fn comments_describe_stages_and_arguments() {
-    let text = "# VERSION which one\nARG VERSION=1\n# build compiles\nFROM a AS build\n# UNUSED nothing\nARG UNUSED\n";
+    let text = "# VERSION which one\nARG VERSION=1\n# build compiles\nFROM a:$VERSION AS build\n# UNUSED nothing\nARG UNUSED\n";
     let parsed = parse("Dockerfile", text);
     assert_eq!(lap_frontend::targets(&parsed.dockerfile)[0].description.as_deref(), Some("compiles"));
     let outline = lowered(text).outline;

@@ -129,3 +129,26 @@ fn arguments_of_the_builder() {
     assert_eq!(checked("skip=all").unwrap().warnings, []);
     assert!(checked("error=true").is_err());
 }
+
+#[test]
+fn outlines_hold_what_the_target_uses() {
+    let args = |text: &str| {
+        let outline = lowered(text).outline;
+        outline.args.into_iter().map(|arg| (arg.name, arg.value.unwrap_or_default(), arg.line)).collect::<Vec<_>>()
+    };
+    let named = |list: &[(&str, &str, u32)]| -> Vec<(String, String, u32)> {
+        list.iter().map(|&(name, value, line)| (name.to_owned(), value.to_owned(), line)).collect()
+    };
+    // A global one counts where a FROM is made of it, or a stage takes it over; so do those that it is made of.
+    let text = "ARG UNUSED=1\nARG T=1.2 B=busybox:$T\n\nARG C=c\nARG D=d\nARG P=linux/amd64\n\
+        FROM --platform=$P ${B%:*} AS x\nARG C\nFROM other AS unused\nARG D\nFROM scratch AS y\nCOPY --from=x / /\nARG S\nARG TARGETARCH\n";
+    let want = [("T", "1.2", 2), ("B", "busybox:1.2", 2), ("C", "c", 4), ("P", "linux/amd64", 6), ("S", "", 13)];
+    assert_eq!(args(text), named(&want));
+    // One of the stage's own takes the place of a global one, and the target's that of another stage's.
+    let text = "ARG A=1\nARG N=a\nFROM $N AS x\nARG A=2\nFROM x\nARG A=3\n";
+    assert_eq!(args(text), named(&[("N", "a", 2), ("A", "3", 6)]));
+    // Declared is declared, used or not.
+    let text = "ARG UNUSED\nFROM a\n";
+    let given = [("UNUSED".to_owned(), "1".to_owned()), ("NONE".to_owned(), "1".to_owned())].into();
+    assert_eq!(lowered(text).outline.unused_args(&given), ["NONE"]);
+}
