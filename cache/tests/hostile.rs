@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
 use lap_cache::content::ContentError;
 use lap_cache::digest::Digest;
 use lap_cache::image::{AssembleOptions, Image, ImageError, Reference};
@@ -368,6 +371,48 @@ async fn tokens_are_fetched_and_renewed() {
     let client = client(move |config| drop(config.credentials.given.insert(address, login)));
     client.resolve(&name(&server), &amd64(), &scratch.store("b"), &Events::none()).await.unwrap();
     assert_eq!(tokens.count(|_| true), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_runs_out_amid_an_upload_is_renewed() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let store = scratch.store("a");
+    let image = image(&store, &AssembleOptions::default());
+    let tokens = Server::start(|_, before| answer(200, format!(r#"{{"token":"T{before}","expires_in":300}}"#)));
+    let realm = tokens.address.clone();
+    // By path: the token with which it was first sent, which had run out when all of it was there.
+    let first: Mutex<BTreeMap<String, String>> = Mutex::default();
+    let server = Server::start(move |request, _| {
+        let token = request.header("authorization").to_owned();
+        let challenge =
+            || answer(401, "").with("WWW-Authenticate", format!(r#"Bearer realm="http://{realm}/token",service="r""#));
+        if !token.starts_with("Bearer T") {
+            return challenge();
+        }
+        if request.method == "PUT" {
+            let mut first = first.lock().unwrap();
+            if *first.entry(request.path.clone()).or_insert_with(|| token.clone()) == token {
+                return challenge();
+            }
+        }
+        match request.method.as_str() {
+            "HEAD" => answer(404, ""),
+            "POST" => answer(202, "").with("Location", "/v2/app/blobs/uploads/some"),
+            _ => answer(201, ""),
+        }
+    });
+    let address = server.address.clone();
+    let login = Login::Password { username: "me".into(), password: "secret".into() };
+    let client = client(move |config| drop(config.credentials.given.insert(address, login)));
+    client.push(&store, &image, &name(&server), &Events::none()).await.unwrap();
+    let puts = server.count(|request| request.method == "PUT");
+    assert_eq!(puts, 2 * (image.layers.len() + 2), "each blob and the manifest are sent again, once");
+    let with_login = tokens.count(|request| request.header("authorization") == "Basic bWU6c2VjcmV0");
+    assert!(with_login > 1 && with_login == tokens.count(|_| true));
+    assert_eq!(server.count(|request| request.header("authorization").starts_with("Basic")), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

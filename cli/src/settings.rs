@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) rootless: bool,
     /// Proxy variables of the environment, by name.
     pub(crate) proxies: Vec<(String, String)>,
+    /// `DOCKER_DEFAULT_PLATFORM`: what `--platform` of `build`, `pull` and `run` is where it is not given.
+    pub(crate) default_platform: Option<String>,
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) source_date_epoch: Option<String>,
     /// Keys of ssh servers that the user knows.
@@ -167,6 +169,7 @@ impl Settings {
                 .collect(),
             rootless,
             proxies: PROXIES.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),
+            default_platform: variable("DOCKER_DEFAULT_PLATFORM"),
             source_date_epoch: variable("SOURCE_DATE_EPOCH"),
             programs: std::env::var_os("PATH")
                 .map_or_else(|| vec![PathBuf::from("/usr/bin")], |path| std::env::split_paths(&path).collect()),

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::auth::Authorization;
 use super::certificates::Certificates;
-use super::config::RegistryConfig;
+use super::config::{RegistryConfig, is_loopback};
 use super::rules::places;
 use super::{RegistryError, tls};
 use crate::store::lock;
@@ -368,6 +368,12 @@ impl Transport {
 
     fn redirect(&self, from: &Url, response: &Response) -> Result<Url, RegistryError> {
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        self.redirect_to(from, location)
+    }
+
+    /// Where a redirect leads, where that may be followed: never to less security, never from elsewhere into this
+    /// machine, whose servers trust who comes from it.
+    fn redirect_to(&self, from: &Url, location: &str) -> Result<Url, RegistryError> {
         let refuse = |why| {
             let target = location.split('?').next().unwrap_or_default().chars().take(200).collect();
             RegistryError::Redirect { url: shown(from), target, why }
@@ -375,6 +381,9 @@ impl Transport {
         let target = from.join(location).map_err(|_| refuse("that is no address"))?;
         match target.scheme() {
             _ if location.is_empty() => Err(refuse("no address is given")),
+            _ if is_loopback(host(&target)) && !is_loopback(host(from)) => {
+                Err(refuse("from elsewhere into this machine"))
+            }
             "https" => Ok(target),
             "http" if from.scheme() == "http" || self.is_insecure(&authority(&target)) => Ok(target),
             "http" => Err(refuse("from https to plain http")),
@@ -410,6 +419,10 @@ impl Transport {
 pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or_default()
 }
 
 /// An address without its query and login, which may be secrets.
@@ -497,4 +510,29 @@ fn registry_message(body: &[u8]) -> String {
     };
     // Hostile text must neither flood nor steer a terminal.
     text.chars().filter(|character| !character.is_control()).take(500).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_lead_to_no_less_security_and_not_into_this_machine() {
+        let transport = Transport::new(RegistryConfig::default());
+        for (from, location, wanted) in [
+            ("https://reg.example/v2/a", "https://cdn.example/blob?sig=1", Some("https://cdn.example/blob?sig=1")),
+            ("https://reg.example/v2/a", "/other", Some("https://reg.example/other")),
+            ("https://reg.example/v2/a", "http://reg.example/v2/a", None),
+            ("https://reg.example/v2/a", "http://127.0.0.1:8080/secret", None),
+            ("https://reg.example/v2/a", "https://localhost/secret", None),
+            ("http://reg.example/v2/a", "http://[::1]:1/secret", None),
+            ("http://127.0.0.1:5000/v2/a", "http://localhost:5001/x", Some("http://localhost:5001/x")),
+            ("http://reg.example/v2/a", "http://cdn.example/x", Some("http://cdn.example/x")),
+            ("https://reg.example/v2/a", "file:///etc/passwd", None),
+            ("https://reg.example/v2/a", "", None),
+        ] {
+            let target = transport.redirect_to(&Url::parse(from).unwrap(), location).ok();
+            assert_eq!(target.as_ref().map(Url::as_str), wanted, "{from} to {location}");
+        }
+    }
 }

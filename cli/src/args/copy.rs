@@ -8,7 +8,7 @@ use lap_cache::image::{Compression, Reference};
 
 use crate::ui::Mode;
 
-/// Flags of `lap copy`.
+// Flags of `lap copy`.
 #[derive(Debug, Args)]
 #[command(after_long_help = PLACES)]
 pub(crate) struct Copy {

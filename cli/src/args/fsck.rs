@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Form;
 
-/// Flags of `lap fsck`.
+// Flags of `lap fsck`.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes are those of fsck(8): 0 nothing is wrong, 1 what was wrong is mended, 4 something \
                         wrong is left, 8 the store could not be checked.")]

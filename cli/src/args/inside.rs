@@ -8,7 +8,7 @@ use lap_cache::image::compare::Aspect;
 
 use super::ByteSize;
 
-/// Flags of `lap image tree`.
+// Flags of `lap image tree`.
 #[derive(Debug, Args)]
 pub(crate) struct Tree {
     /// Files to show of each layer, and of those that are wasted
@@ -39,7 +39,7 @@ pub(crate) struct Tree {
     pub(crate) image: String,
 }
 
-/// Flags of `lap diff`.
+// Flags of `lap diff`.
 #[derive(Debug, Args)]
 pub(crate) struct Diff {
     /// How it is shown

@@ -67,6 +67,12 @@ pub(crate) struct Lap {
     pub(crate) command: Command,
 }
 
+const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  lap completion bash > /etc/bash_completion.d/lap
+  lap completion zsh > \"${fpath[1]}/_lap\"
+  lap completion fish > ~/.config/fish/completions/lap.fish";
+
 // What to do. The flags of a command are made when it is the one: all of them cost a millisecond.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
@@ -162,6 +168,12 @@ pub(crate) enum Command {
     },
     /// Show what there is and how it is set up
     Info(Info),
+    /// Print what makes a shell complete commands and flags
+    #[command(after_help = COMPLETION_EXAMPLES)]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Show the version
     Version {
         /// Show with a Go template; `json` is an object
@@ -209,7 +221,10 @@ impl Command {
 
     /// Whether the command needs the store, and with it the rights of a user namespace.
     pub(crate) const fn uses_store(&self) -> bool {
-        !matches!(self, Self::Dockerfile { .. } | Self::Version { .. } | Self::Login(_) | Self::Logout(_))
+        !matches!(
+            self,
+            Self::Dockerfile { .. } | Self::Version { .. } | Self::Completion { .. } | Self::Login(_) | Self::Logout(_)
+        )
     }
 
     /// Whether files of images come into the store, with their owners.
@@ -236,5 +251,32 @@ mod tests {
         let mut whole = Lap::command();
         whole.build();
         check(&whole);
+    }
+
+    /// Each flag of the commands about images stands beside its command in the table of docs/features.md, and each
+    /// that stands there is one.
+    #[test]
+    fn the_table_has_every_flag_of_the_commands_about_images() {
+        let text = include_str!("../../../docs/features.md");
+        let (_, table) = text.split_once("\n## 2.0 Commands and flags").expect("the table");
+        let rows = table.lines().filter(|line| line.starts_with("| `lap "));
+        let mut whole = Lap::command();
+        whole.build();
+        let mut seen = 0;
+        for row in rows.take_while(|row| row.starts_with("| `lap ")) {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let words = cells[1].split('`').nth(1).unwrap_or_default().split(' ').skip(1);
+            let command = words.fold(&whole, |command, word| {
+                command.find_subcommand(word).unwrap_or_else(|| panic!("{row}: no command {word}"))
+            });
+            let own = command.get_arguments().filter(|flag| !flag.is_global_set() && !flag.is_hide_set());
+            let mut own: Vec<String> = own.filter_map(|flag| Some(format!("--{}", flag.get_long()?))).collect();
+            own.retain(|flag| !matches!(flag.as_str(), "--help" | "--version" | "--root"));
+            own.sort_unstable();
+            let listed: Vec<&str> = cells[2].split([' ', '`']).filter(|word| word.starts_with("--")).collect();
+            assert_eq!(listed, own, "{}", cells[1]);
+            seen += 1;
+        }
+        assert!(seen >= 15, "{seen}");
     }
 }

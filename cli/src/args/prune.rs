@@ -124,6 +124,14 @@ pub(crate) struct PruneImages {
     /// Only what fits: dangling=BOOL, until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]
     #[arg(long = "filter", value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
+
+    /// With --all, so many images of each repository stay, the newest
+    #[arg(long, value_name = "NUMBER", requires = "all")]
+    pub(crate) keep: Option<usize>,
+
+    /// The newest stay, as long as their files take no more than this together
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) keep_bytes: Option<ByteSize>,
 }
 
 // Flags of `lap container prune`.

@@ -15,7 +15,10 @@ use crate::record::Recorder;
 use crate::settings::{Settings, variable};
 use crate::ui::{Mode, Screen};
 
-pub(super) fn run(app: &App, args: Build) -> anyhow::Result<i32> {
+pub(super) fn run(app: &App, mut args: Build) -> anyhow::Result<i32> {
+    if args.platforms.is_empty() {
+        args.platforms.extend(app.settings.default_platform.clone());
+    }
     let mut request = request(app, &args)?;
     let mode = mode(&app.settings, args.quiet, args.progress)?;
     if mode != Mode::Quiet && mode != Mode::Rawjson {

@@ -45,7 +45,7 @@ impl Filter {
                         _ => bail!("--filter dangling={value}: write true or false"),
                     });
                 }
-                "reference" => filter.references.push(value.to_owned()),
+                "reference" => filter.references.push(pattern(value)),
                 "label" => {
                     let (name, wanted) = value.split_once('=').map_or((value, None), |(name, v)| (name, Some(v)));
                     filter.labels.push((name.to_owned(), wanted.map(str::to_owned)));
@@ -68,11 +68,9 @@ impl Filter {
     pub(super) fn fits_name(&self, entry: &Entry) -> bool {
         let reference = |pattern: &String| {
             entry.name.as_ref().is_some_and(|name| {
-                let tagged = |full: String| (full.clone(), name.tag().map(|tag| format!("{full}:{tag}")));
-                let names = [tagged(name.familiar_name()), tagged(name.name())];
-                names.iter().any(|(bare, tagged)| {
-                    matches(pattern, bare) || tagged.as_ref().is_some_and(|tagged| matches(pattern, tagged))
-                })
+                let bare = name.familiar_name();
+                let tagged = name.tag().map(|tag| format!("{bare}:{tag}"));
+                matches(pattern, &bare) || tagged.is_some_and(|tagged| matches(pattern, &tagged))
             })
         };
         self.dangling.is_none_or(|dangling| dangling == entry.name.is_none())
@@ -138,27 +136,29 @@ fn duration(text: &str) -> Option<i64> {
     (!text.is_empty()).then_some(total)
 }
 
-/// Go's `path.Match` with `*`, which stays within a part, and `?`.
+/// Go's `path.Match`: `*` and `?`, which stay within a part, `[a-z]`, `[^a-z]`, and `\\` before a letter that means itself.
+/// A pattern that is none fits nothing.
 fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // Where to go on when the last star takes one more.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
-        match pattern.get(p) {
+        let fitting = match pattern.get(p) {
             Some('*') => {
                 star = Some((p, t));
                 p += 1;
+                continue;
             }
-            Some('?') if text[t] != '/' => {
-                p += 1;
+            Some(_) => one(&pattern[p..], text[t]),
+            None => None,
+        };
+        match fitting {
+            Some(length) => {
+                p += length;
                 t += 1;
             }
-            Some(letter) if *letter == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
+            None => match star {
                 Some((at, from)) if text[from] != '/' => {
                     star = Some((at, from + 1));
                     p = at + 1;
@@ -169,6 +169,40 @@ fn matches(pattern: &str, text: &str) -> bool {
         }
     }
     pattern[p..].iter().all(|letter| *letter == '*')
+}
+
+/// How long the part of a pattern is that fits one letter; nothing where it does not fit.
+fn one(pattern: &[char], letter: char) -> Option<usize> {
+    match pattern {
+        ['?', ..] => (letter != '/').then_some(1),
+        ['\\', own, ..] => (*own == letter).then_some(2),
+        ['[', ..] => {
+            let is_negated = pattern.get(1) == Some(&'^');
+            let mut at = 1 + usize::from(is_negated);
+            let begin = at;
+            let mut is_in = false;
+            let take = |at: &mut usize| {
+                let is_escaped = pattern.get(*at) == Some(&'\\');
+                *at += usize::from(is_escaped);
+                let own = pattern.get(*at).copied().filter(|own| is_escaped || !matches!(own, '-' | ']'));
+                *at += 1;
+                own
+            };
+            while at == begin || pattern.get(at) != Some(&']') {
+                let low = take(&mut at)?;
+                let high = if pattern.get(at) == Some(&'-') {
+                    at += 1;
+                    take(&mut at)?
+                } else {
+                    low
+                };
+                is_in |= (low..=high).contains(&letter);
+            }
+            (is_in != is_negated).then_some(at + 1)
+        }
+        [own, ..] => (*own == letter).then_some(1),
+        [] => None,
+    }
 }
 
 #[cfg(test)]
@@ -187,6 +221,17 @@ mod tests {
             ("b*y", "bx", false),
             ("*", "", true),
             ("a", "", false),
+            ("l[ae]g*", "legacy", true),
+            ("l[^ae]g*", "legacy", false),
+            ("app:[0-9].[0-9]", "app:1.2", true),
+            ("app:[0-9]", "app:x", false),
+            ("a\\*b", "a*b", true),
+            ("a\\*b", "axb", false),
+            ("*[0-9]", "app:12", true),
+            ("[", "[", false),
+            ("[]a]", "a", false),
+            ("[]a]", "a", false),
+            ("[a", "a", false),
         ] {
             assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
         }

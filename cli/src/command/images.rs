@@ -1,9 +1,12 @@
 //! `lap images`
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use lap_cache::image::Image;
+use lap_cache::digest::Digest;
+use lap_cache::image::{Image, Reference};
 use lap_cache::names::Entry;
 use lap_cache::store::Store;
 
@@ -42,17 +45,22 @@ pub(super) fn run(app: &App, args: &Images) -> anyhow::Result<i32> {
         given => given.to_owned(),
     };
     let list = Listing::new(&format, default).context("template parsing error")?;
+    let entries = store.names()?;
+    // By image, where it was named last.
+    let last: BTreeMap<Digest, usize> = entries.iter().enumerate().map(|(at, entry)| (entry.digest, at)).collect();
     let mut rows = Vec::new();
-    // Newest first, as Docker lists them.
-    for entry in store.names()?.iter().rev() {
-        if !filter.fits_name(entry) {
-            continue;
-        }
+    for entry in entries.iter().filter(|entry| filter.fits_name(entry)) {
         let image = image_of(store, entry)?;
         if filter.fits(entry, &image) {
-            rows.push(row(store, entry, &image, args.no_trunc)?);
+            let created = image.config.created.as_deref().and_then(seconds_of_rfc3339);
+            let name = entry.name.as_ref().map(Reference::familiar);
+            let order = (Reverse(created), Reverse(last.get(&entry.digest).copied()), name);
+            rows.push((order, row(store, entry, &image, args.no_trunc)?));
         }
     }
+    // As Docker lists them: what was made last comes first, the names of an image stand together.
+    rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let rows = rows.into_iter().map(|(_, row)| row).collect();
     out!("{}", show(list.render(HEADINGS, rows).context("template parsing error")?))?;
     Ok(0)
 }

@@ -5,6 +5,7 @@ mod build;
 mod builds;
 mod call;
 mod collect;
+mod completion;
 mod container_filter;
 mod containers;
 mod copy;
@@ -107,6 +108,7 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::PruneImages(args) => prune::prune_images(app, &args),
         Command::PruneContainers(args) => prune::prune_containers(app, &args),
         Command::Dockerfile { args } => dockerfile::run(&args),
+        Command::Completion { shell } => completion::run(shell),
         Command::Version { format } => version::run(&format),
         // These have become one of the others.
         Command::Image { .. } | Command::Container { .. } => Ok(exit::USAGE),

@@ -13,7 +13,7 @@ use crate::ui::{Mode, Screen};
 
 pub(super) fn run(app: &App, args: Pull) -> anyhow::Result<i32> {
     let name = if args.all_tags { repository(&args.image)? } else { reference(&args.image)? };
-    let platform = match &args.platform {
+    let platform = match args.platform.as_ref().or(app.settings.default_platform.as_ref()) {
         Some(text) => Platform::parse(text, &Platform::host())?,
         None => Platform::host(),
     };

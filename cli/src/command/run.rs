@@ -68,7 +68,8 @@ fn start(app: &App, args: Run) -> anyhow::Result<i32> {
 /// The image, fetched where that is wanted.
 fn image(app: &App, args: &Run) -> anyhow::Result<Image> {
     let store = app.store()?;
-    let platform = args.platform.as_ref().map(|text| Platform::parse(text, &Platform::host())).transpose()?;
+    let platform = args.platform.as_ref().or(app.settings.default_platform.as_ref());
+    let platform = platform.map(|text| Platform::parse(text, &Platform::host())).transpose()?;
     if args.pull != "always"
         && let Some(found) = find(store, &args.image)?
     {

@@ -221,3 +221,99 @@ fn imports_come_from_files_standard_input_and_web_servers() {
         assert!(said.err.contains(words), "{args:?}: {said:?}");
     }
 }
+
+#[test]
+fn shells_complete_commands_and_flags() {
+    let lap = Lap::empty();
+    for (shell, words) in [
+        ("bash", &["complete -F _lap", "--no-prune", "completion"][..]),
+        ("zsh", &["#compdef lap", "--no-prune"]),
+        ("fish", &["complete -c lap", "no-prune"]),
+        ("powershell", &["Register-ArgumentCompleter", "--no-prune"]),
+    ] {
+        let script = lap.run(&["completion", shell]).ok().out;
+        assert!(words.iter().all(|word| script.contains(word)), "{shell}");
+        if crate::support::has(module_path!(), shell) {
+            let file = lap.write("script", &script);
+            run(shell, &["-n", file.to_str().unwrap()]).ok();
+        }
+    }
+    lap.run(&["completion", "nosh"]).code(2);
+}
+
+#[test]
+fn the_environment_names_the_platform_where_no_flag_does() {
+    needs!(root);
+    let lap = Lap::new();
+    let with = |args: &[&str], platform: &str| {
+        let output = lap.command().args(args).env("DOCKER_DEFAULT_PLATFORM", platform).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    lap.write("ctx/Dockerfile", "FROM scratch\nARG TARGETARCH\nLABEL built=$TARGETARCH\n");
+    assert_eq!(with(&["build", "-q", "-t", "foreign", "ctx"], "linux/s390x").0, Some(0));
+    let architecture =
+        lap.run(&["image", "inspect", "--platform", "linux/s390x", "-f", "{{.Architecture}}", "foreign"]);
+    assert_eq!(architecture.ok().out, "s390x\n");
+    assert_eq!(with(&["build", "-q", "--platform", "linux/riscv64", "-t", "flag", "ctx"], "linux/s390x").0, Some(0));
+    assert_eq!(lap.config("flag")["Labels"]["built"], "riscv64");
+    let (code, error) = with(&["run", "--rm", "--pull", "never", "busybox", "true"], "linux/s390x");
+    assert!(code == Some(125) && error.contains("not for linux/s390x"), "{error}");
+    assert_eq!(with(&["run", "--rm", "--network", "none", "busybox", "true"], "").0, Some(0));
+}
+
+#[test]
+fn the_newest_images_can_be_kept() {
+    needs!(root);
+    let lap = Lap::empty();
+    for number in 1..=4 {
+        lap.write("ctx/f", vec![number; 1000]);
+        let epoch = format!("SOURCE_DATE_EPOCH={}", 1_700_000_000 + u32::from(number));
+        let name = format!("app:{number}");
+        lap.build_with(&name, "FROM scratch\nCOPY f /f\n", &["--build-arg", &epoch]).ok();
+    }
+    lap.run(&["tag", "app:1", "other:1"]).ok();
+    let prune = |flags: &[&str]| {
+        lap.run(&[&["image", "prune", "-f", "-a"], flags].concat()).ok();
+        let mut names: Vec<String> =
+            lap.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).ok().out.lines().map(str::to_owned).collect();
+        names.sort_unstable();
+        names.join(" ")
+    };
+    assert_eq!(prune(&["--keep-bytes", "1mb"]), "app:1 app:2 app:3 app:4 other:1");
+    assert_eq!(prune(&["--keep", "2"]), "app:3 app:4 other:1");
+    // Another name of an image costs nothing.
+    lap.run(&["tag", "app:4", "again:4"]).ok();
+    assert_eq!(prune(&["--keep-bytes", "1500b"]), "again:4 app:4");
+    assert_eq!(prune(&["--keep", "1", "--filter", "label=none"]), "again:4 app:4");
+    assert_eq!(prune(&[]), "");
+    lap.run(&["image", "prune", "-f", "--keep", "1"]).code(2);
+}
+
+#[test]
+fn images_are_listed_by_age_and_matched_as_docker_does() {
+    needs!(root);
+    let lap = Lap::empty();
+    for (name, age) in [("middle:1", 2), ("old:1", 1), ("new:1", 3)] {
+        lap.write("ctx/f", name);
+        let epoch = format!("SOURCE_DATE_EPOCH={}", 1_700_000_000 + age);
+        lap.build_with(name, "FROM scratch\nCOPY f /f\n", &["--build-arg", &epoch]).ok();
+    }
+    for name in ["zebra:1", "apple:1", "reg.example:5000/a/b/c:x"] {
+        lap.run(&["tag", "middle:1", name]).ok();
+    }
+    let names = |flags: &[&str]| {
+        let args = [&["images", "--format", "{{.Repository}}:{{.Tag}}"], flags].concat();
+        lap.run(&args).ok().out.lines().map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names(&[]), "new:1 apple:1 middle:1 reg.example:5000/a/b/c:x zebra:1 old:1");
+    for (pattern, wanted) in [
+        ("*/*/*", ""),
+        ("reg.example:5000/*/*/c", "reg.example:5000/a/b/c:x"),
+        ("[a-n]*", "new:1 apple:1 middle:1"),
+        ("old:[0-9]", "old:1"),
+        ("*:x", ""),
+    ] {
+        assert_eq!(names(&["-f", &format!("reference={pattern}")]), wanted, "{pattern}");
+    }
+    assert_eq!(names(&["docker.io/library/old:1"]), "old:1");
+}

@@ -1,16 +1,18 @@
 //! `lap container prune`, `lap image prune`, `lap system prune`: Docker's questions and answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lap_cache::digest::Digest;
 use lap_cache::gc::{Rule, Unnamed, Usage};
+use lap_cache::names::Entry;
 use lap_cache::store::Store;
 use lap_executor::container::{Container, State};
 
 use super::confirmed;
 use super::filter::{Filters, whole};
 use crate::args::{PruneContainers, PruneImages, PruneSystem};
+use crate::command::inspect::layer_bytes;
 use crate::command::{App, containers};
 use crate::docker_config::DockerConfig;
 use crate::image::image_of;
@@ -38,7 +40,8 @@ pub(in crate::command) fn prune_images(app: &App, args: &PruneImages) -> anyhow:
     if !args.force && !confirmed(warning)? {
         return Ok(0);
     }
-    let (lines, freed) = remove_images(app, all, &filters)?;
+    let kept = Kept { each: args.keep.unwrap_or(0), bytes: args.keep_bytes.map_or(0, |size| size.0) };
+    let (lines, freed) = remove_images(app, all, &filters, kept)?;
     section("Deleted Images:", &lines)?;
     total(freed)
 }
@@ -61,7 +64,7 @@ pub(super) fn prune(app: &App, args: &PruneSystem) -> anyhow::Result<i32> {
     }
     let (ids, mut freed) = remove_containers(app, &filters)?;
     section("Deleted Containers:", &ids)?;
-    let (lines, of_images) = remove_images(app, args.all, &filters)?;
+    let (lines, of_images) = remove_images(app, args.all, &filters, Kept::default())?;
     section("Deleted Images:", &lines)?;
     freed += of_images;
     // Parts of the cache have no labels: with a filter by label, none fits.
@@ -118,11 +121,57 @@ fn used_images(containers: &[Container]) -> BTreeSet<Digest> {
     containers.iter().filter_map(|container| container.config.image_digest).collect()
 }
 
+/// What stays although it would fit.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kept {
+    /// Images of each repository, the newest.
+    each: usize,
+    /// Bytes of files of the newest images together.
+    bytes: u64,
+}
+
+impl Kept {
+    /// Takes what stays out of a list.
+    fn take(self, store: &Store, list: &mut Vec<Candidate>) -> anyhow::Result<()> {
+        // Newest first; of equals, the one that was named last.
+        list.reverse();
+        list.sort_by_key(|candidate| std::cmp::Reverse(candidate.created));
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let (mut layers, mut used) = (BTreeSet::new(), 0u64);
+        let mut gone = Vec::new();
+        for candidate in list.drain(..) {
+            let count = candidate.entry.name.as_ref().map(|name| counts.entry(name.name()).or_default());
+            let is_new = count.is_some_and(|count| {
+                *count += 1;
+                *count <= self.each
+            });
+            let own = candidate.layers.iter().filter(|layer| !layers.contains(*layer));
+            let more = layer_bytes(store, own)?;
+            if self.bytes > 0 && used.saturating_add(more) <= self.bytes {
+                used = used.saturating_add(more);
+                layers.extend(candidate.layers.iter().copied());
+            } else if !is_new {
+                gone.push(candidate);
+            }
+        }
+        *list = gone;
+        Ok(())
+    }
+}
+
+/// An image that may go.
+struct Candidate {
+    entry: Entry,
+    /// In seconds since 1970.
+    created: i64,
+    layers: Vec<Digest>,
+}
+
 /// Removes images without a name, or all that no container is of; what was taken away, and the bytes of files.
-fn remove_images(app: &App, all: bool, filters: &Filters) -> anyhow::Result<(Vec<String>, u64)> {
+fn remove_images(app: &App, all: bool, filters: &Filters, kept: Kept) -> anyhow::Result<(Vec<String>, u64)> {
     let store = app.store()?;
     let used = used_images(&containers::all(app)?.list()?);
-    let mut lines = Vec::new();
+    let mut candidates = Vec::new();
     for entry in store.names()? {
         if entry.name.is_some() && !all {
             continue;
@@ -136,6 +185,14 @@ fn remove_images(app: &App, all: bool, filters: &Filters) -> anyhow::Result<(Vec
         if is_used || !filters.match_all(created.unwrap_or(0), &labels) {
             continue;
         }
+        let layers = image.iter().flat_map(lap_cache::image::Image::diff_ids).collect();
+        candidates.push(Candidate { entry, created: created.unwrap_or(0), layers });
+    }
+    if kept.each > 0 || kept.bytes > 0 {
+        kept.take(store, &mut candidates)?;
+    }
+    let mut lines = Vec::new();
+    for Candidate { entry, .. } in candidates {
         let removed = match &entry.name {
             Some(name) => store.name_remove(name)?,
             None => store.image_remove(&entry.digest)?,
