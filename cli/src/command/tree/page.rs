@@ -1,4 +1,4 @@
-//! The weights as one HTML page with a treemap. It needs nothing else, and only its own script may run in it.
+//! The weights as one HTML page with a treemap. It needs nothing else, and nothing but its own script and style counts in it.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ pub(super) fn render(name: &str, image: &Image, weight: &Weight) -> anyhow::Resu
     let name = escaped(&shown_name(name.as_bytes()));
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" \
-         content=\"default-src 'none'; style-src 'unsafe-inline'; script-src '{hash}'\">\n\
+         content=\"default-src 'none'; style-src '{style_hash}'; script-src '{script_hash}'\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{name}: what is heavy</title>\n\
          <style>{STYLE}</style></head>\n<body>\n<h1>{name}</h1>\n\
          <p class=\"facts\">{id} · {platform} · {total} in {count} layers · <strong>{wasted} wasted</strong> · \
@@ -59,7 +59,8 @@ pub(super) fn render(name: &str, image: &Image, weight: &Weight) -> anyhow::Resu
          <h2>Wasted</h2>\n<table><thead><tr><th scope=\"col\">Size</th><th scope=\"col\">Times</th><th scope=\"col\">File</th>\
          <th scope=\"col\">Why</th></tr></thead><tbody>\n{rows}</tbody></table>\n\
          <script type=\"application/json\" id=\"data\">{data}</script>\n<script>{SCRIPT}</script>\n</body></html>\n",
-        hash = Digest::of(SCRIPT.as_bytes()).integrity(),
+        style_hash = Digest::of(STYLE.as_bytes()).integrity(),
+        script_hash = Digest::of(SCRIPT.as_bytes()).integrity(),
         id = image.id(),
         platform = escaped(&shown_name(image.platform().to_string().as_bytes())),
         total = bytes(weight.total),
