@@ -73,6 +73,9 @@ pub enum CopyError {
         /// Why.
         source: io::Error,
     },
+    /// The copy was asked to end.
+    #[error("interrupted")]
+    Interrupted,
     /// The documents of all images together are larger than they have reason to be.
     #[error("the manifests of the image have more than {limit} bytes together")]
     TooMuch {

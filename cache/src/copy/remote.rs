@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::plan::{Blob, Plan};
 use super::source::{Item, Source};
+use super::stop::Stop;
 use super::{CopyError, in_parallel};
 use crate::digest::Digest;
 use crate::image::Reference;
@@ -30,14 +31,19 @@ pub(super) fn receive(
     client: &Client,
     name: &Reference,
     runtime: &Handle,
-    digest: Digest,
-    size: u64,
+    blob: (Digest, u64),
+    stop: &Stop,
     events: &Events,
 ) -> Incoming {
     let (sender, chunks) = mpsc::channel(QUEUE);
-    let (client, name, events) = (client.clone(), name.clone(), events.clone());
-    // It ends when the receiver goes away.
-    drop(runtime.spawn(async move { client.stream_blob(&name, (digest, size), sender, &events).await }));
+    let (client, name, stop, events) = (client.clone(), name.clone(), stop.clone(), events.clone());
+    // It ends when the receiver goes away, too.
+    drop(runtime.spawn(async move {
+        tokio::select! {
+            () = client.stream_blob(&name, blob, sender, &events) => {}
+            () = stop.asked() => {}
+        }
+    }));
     Incoming { chunks, chunk: Vec::new(), at: 0 }
 }
 
@@ -93,15 +99,15 @@ fn put(
 ) -> Result<(), CopyError> {
     let put = || {
         let sending = target.client.relay_manifest(target.name, name, &item.descriptor, &item.bytes);
-        target.runtime.block_on(sending)
+        source.stop().wait(target.runtime, sending)
     };
     match put() {
         // A registry whose HEAD has lied.
-        Err(error) if lacks_blob(&error) => {
+        Err(CopyError::Registry(error)) if lacks_blob(&error) => {
             in_parallel(&plan.blobs, |blob| send(source, plan, blob, target, false, events))?;
-            Ok(put()?)
+            put()
         }
-        result => Ok(result?),
+        result => result,
     }
 }
 
@@ -136,10 +142,10 @@ fn send(
         is_offered,
         open: &open,
     };
-    let result = target.runtime.block_on(target.client.relay_blob(target.name, relayed, events));
+    let result = source.stop().wait(target.runtime, target.client.relay_blob(target.name, relayed, events));
     match lock(&failed).take() {
         Some(source) if result.is_err() => Err(CopyError::Blob { digest, source }),
-        _ => Ok(result?),
+        _ => result,
     }
 }
 

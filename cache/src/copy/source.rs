@@ -112,6 +112,11 @@ impl Source {
         Self { stop, ..self }
     }
 
+    /// What ends the copy early.
+    pub(super) const fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
     /// The registry's name, where it is one.
     pub(super) const fn remote(&self) -> Option<&Reference> {
         match &self.from {
@@ -131,7 +136,7 @@ impl Source {
     pub(super) fn root(&self) -> Result<Item, CopyError> {
         match &self.from {
             Place::Registry { client, name, runtime, .. } => {
-                let (bytes, announced) = runtime.block_on(client.raw_manifest(name, None))?;
+                let (bytes, announced) = self.stop.wait(runtime, client.raw_manifest(name, None))?;
                 Item::read(bytes, announced.as_deref())
             }
             Place::Layout { dir, name } => {
@@ -158,7 +163,7 @@ impl Source {
         let announced = wanted.media_type().to_string();
         let reader: Box<dyn Read + Send> = match &self.from {
             Place::Registry { client, name, runtime, .. } => {
-                let (bytes, _) = runtime.block_on(client.raw_manifest(name, Some(wanted)))?;
+                let (bytes, _) = self.stop.wait(runtime, client.raw_manifest(name, Some(wanted)))?;
                 return Item::read(bytes, Some(&announced));
             }
             Place::Directory(dir) => Box::new(dir.open(&format!("{}.manifest.json", digest.hex()))?),
@@ -180,7 +185,8 @@ impl Source {
         let size = wanted.size();
         let reader: Box<dyn Read + Send> = match &self.from {
             Place::Registry { client, name, runtime, events } => {
-                Box::new(remote::receive(client, name, runtime, digest, size, events))
+                let blob = (digest, size);
+                Box::new(remote::receive(client, name, runtime, blob, &self.stop, events))
             }
             Place::Layout { dir, .. } => Box::new(dir.open(&format!("blobs/sha256/{}", digest.hex()))?),
             Place::Directory(dir) => Box::new(dir.open(&digest.hex())?),

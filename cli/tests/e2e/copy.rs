@@ -378,3 +378,86 @@ fn logins_of_the_two_ends_are_their_own() {
     lap.run(&["copy", "-q", "--src-no-creds", "--authfile", auth, &to, "store:got"]).code(1);
     lap.run(&["copy", "-q", "--authfile", "none.json", &to, "store:got"]).code(1);
 }
+
+#[test]
+fn a_registry_that_lies_gives_nothing() {
+    needs!(root);
+    needs!("docker-registry");
+    let (from, to) = (Registry::start(), Registry::start());
+    let source = format!("docker://{}/app:1", from.address);
+    Lap::new().run(&["copy", "-q", "busybox", &source]).ok();
+    let lap = Lap::empty();
+    lap.run(&["copy", "-q", &source, &format!("dir:{}", lap.path("dir").display())]).ok();
+    let manifest: Value = serde_json::from_slice(&std::fs::read(lap.path("dir/manifest.json")).unwrap()).unwrap();
+    let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+    let mut bytes = std::fs::read(from.blob(layer)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(from.blob(layer), bytes).unwrap();
+    for place in [
+        format!("docker://{}/app:1", to.address),
+        format!("oci:{}:1", lap.path("layout").display()),
+        format!("oci-archive:{}", lap.path("a.tar").display()),
+        "store:lie".to_owned(),
+    ] {
+        let said = lap.run(&["copy", "-q", &source, &place]).code(1);
+        assert!(said.err.contains("has digest") && said.err.contains(layer), "{place}: {}", said.err);
+    }
+    assert!(!to.blob(layer).exists(), "the last bytes were never sent");
+    assert!(!lap.path("layout").exists() && !lap.path("a.tar").exists());
+    assert!(!lap.run(&["images"]).ok().out.contains("lie"));
+}
+
+#[test]
+fn an_interrupted_copy_leaves_nothing() {
+    needs!(root);
+    let lap = Lap::new();
+    // A registry that takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let from = format!("docker://{}/app:1", silent.local_addr().unwrap());
+    let to = format!("oci:{}:1", lap.path("out").display());
+    for (source, destination) in [(from.as_str(), to.as_str()), ("busybox", from.as_str())] {
+        let mut child = lap.command().args(["copy", "-q", source, destination]).spawn().unwrap();
+        let _asked = silent.accept().unwrap();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{source}");
+    }
+    assert!(!lap.path("out").exists());
+}
+
+#[test]
+fn artifacts_are_copied_as_they_are() {
+    needs!(root);
+    needs!("docker-registry");
+    needs!("skopeo");
+    let registry = Registry::start();
+    let lap = Lap::empty();
+    let blob = |bytes: &[u8]| {
+        let name = lap.write("blob", bytes);
+        let digest = run("sha256sum", &[name]).ok().out[..64].to_owned();
+        lap.write(&format!("layout/blobs/sha256/{digest}"), bytes);
+        digest
+    };
+    let part = |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "digest": format!("sha256:{}", blob(bytes)), "size": bytes.len()});
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/x.chart",
+        "config": part("application/vnd.oci.empty.v1+json", b"{}"),
+        "layers": [part("application/x.chart+tar", b"any bytes"), part("text/plain", b"more")],
+        "annotations": {"a": "b"},
+    });
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let index = json!({"schemaVersion": 2, "manifests": [part(kind, manifest.to_string().as_bytes())]});
+    lap.write("layout/index.json", index.to_string());
+    lap.write("layout/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
+    let (from, there) =
+        (format!("oci:{}", lap.path("layout").display()), format!("docker://{}/chart:1", registry.address));
+    lap.run(&["copy", "-q", &from, &there]).ok();
+    assert_eq!(raw(&there), manifest.to_string());
+    lap.run(&["copy", "-q", &there, &format!("dir:{}", lap.path("dir").display())]).ok();
+    assert_eq!(std::fs::read_to_string(lap.path("dir/manifest.json")).unwrap(), manifest.to_string());
+    let no = lap.run(&["copy", "-q", "--format", "v2s2", &from, &there]).code(1);
+    assert!(no.err.contains("it is no image"), "{}", no.err);
+}

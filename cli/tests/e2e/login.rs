@@ -311,7 +311,13 @@ fn certificates_of_a_registry_are_those_of_its_directory() {
     put(&key, "z.key");
     lap.run(&["rmi", &name]).ok();
     lap.at_home(&["pull", &name], "").ok();
-    run("skopeo", &["inspect", "--cert-dir", there.to_str().unwrap(), &format!("docker://{name}")]).ok();
+    let there = there.to_str().unwrap();
+    run("skopeo", &["inspect", "--cert-dir", there, &format!("docker://{name}")]).ok();
+    // A copy is told where they are.
+    let (from, to) = (format!("docker://{name}"), format!("docker://{}/copy:1", registry.address));
+    lap.run(&["copy", "-q", &from, &to]).code(1);
+    lap.run(&["copy", "-q", "--src-cert-dir", there, &from, &to]).code(1);
+    lap.run(&["copy", "-q", "--src-cert-dir", there, "--dest-cert-dir", there, &from, &to]).ok();
 }
 
 /// Signs tokens for who knows the password, as the distribution's token specification wants them; its address.

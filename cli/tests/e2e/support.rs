@@ -250,6 +250,12 @@ impl Registry {
 }
 
 impl Registry {
+    /// The file in which a blob lies.
+    pub(crate) fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        self.dir.path().join("data/docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
+    }
+
     /// Method and path of every request so far that got this far.
     pub(crate) fn requests(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.dir.path().join("requests")).unwrap();
