@@ -13,6 +13,7 @@ pub mod content;
 pub mod copy;
 pub mod digest;
 pub mod export;
+pub mod failed;
 pub mod fault;
 pub mod fs;
 pub mod fsck;

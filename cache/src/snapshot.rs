@@ -116,6 +116,11 @@ impl Workspace {
 }
 
 impl Workspace {
+    /// Its name in the session.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The directory that holds the others.
     pub(crate) fn open(&self) -> Result<OwnedFd, FsError> {
         fs::open_dir_at(self.session.dir(), self.name.as_bytes())

@@ -75,6 +75,11 @@ pub(crate) fn is_input_terminal() -> bool {
     isatty(std::io::stdin().as_fd())
 }
 
+/// Whether somebody sits before a terminal: input and output are one.
+pub(crate) fn is_interactive() -> bool {
+    is_input_terminal() && isatty(std::io::stdout().as_fd())
+}
+
 /// Feeds standard input to `to` from a thread of its own, which ends with the process: a read cannot be taken back.
 pub(crate) fn feed(to: OwnedFd) {
     std::thread::spawn(move || {

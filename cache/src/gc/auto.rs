@@ -51,6 +51,7 @@ impl Store {
         }
         let pruned = self.prune(&limits.rules(), Some(GRACE), Unnamed::Cache)?;
         Builds::new(self.clone()).trim(Duration::from_secs(now()))?;
+        self.trim_failed()?;
         let state =
             State { at: now(), room: limits.max_used_space.max(limits.reserved_space).saturating_sub(pruned.left) };
         self.write_file(STATE, &serde_json::to_vec(&state).unwrap_or_default(), false)?;

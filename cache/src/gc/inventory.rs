@@ -11,6 +11,7 @@ use super::reach::{Reach, digests_of_file};
 use super::usage::{Kind, Usage};
 use crate::content::partial;
 use crate::digest::Digest;
+use crate::failed::FAILED;
 use crate::image::{ImageError, manifest};
 use crate::names::Entry;
 use crate::records::Record;
@@ -69,6 +70,7 @@ impl Inventory {
         found.blobs(store, &roots, &claims, &originals)?;
         found.directories(store);
         found.partials(store);
+        found.failed(store)?;
         found.indexes(store);
         Ok(found)
     }
@@ -238,6 +240,27 @@ impl Inventory {
             let orphan = !part.in_use;
             self.add(part, Thing::Locked { lock: path.clone(), path }, orphan);
         }
+    }
+
+    /// What failed steps left.
+    fn failed(&mut self, store: &Store) -> Result<(), ImageError> {
+        for key in store.failed()? {
+            let path = store.root().join(FAILED).join(key.to_hex());
+            let lock = path.with_extension("lock");
+            let Ok(found) = fs::symlink_metadata(&path) else { continue };
+            let part = Usage {
+                id: format!("failed-{key}"),
+                kind: Kind::Internal,
+                description: "what a failed step left, for lap debug".to_owned(),
+                in_use: is_locked(&lock),
+                size: tree_size(&path),
+                created: created(&found),
+                last_used: modified(&found),
+                ..Usage::default()
+            };
+            self.add(part, Thing::Locked { path, lock }, false);
+        }
+        Ok(())
     }
 
     /// Small files that only save time.

@@ -197,7 +197,7 @@ impl Store {
     }
 
     /// The same with a directory that is used under a lock; nothing where somebody has it.
-    fn take_locked(
+    pub(crate) fn take_locked(
         &self,
         session: &crate::store::Session,
         path: &Path,

@@ -441,7 +441,7 @@ fn create_whole(dir: &OwnedFd, root: &Path, name: &str, bytes: &[u8]) -> Result<
 }
 
 /// Makes `path` and what is missing above it, for the store's owner alone.
-fn make_directories(dir: impl AsFd, path: &str) -> Result<(), FsError> {
+pub(crate) fn make_directories(dir: impl AsFd, path: &str) -> Result<(), FsError> {
     for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
         match rustix::fs::mkdirat(&dir, &path[..end], FileMode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}

@@ -144,6 +144,10 @@ pub(crate) struct Build {
     #[arg(long = "secret", value_name = "SECRET", help_heading = "RUN steps")]
     pub(crate) secrets: Vec<String>,
 
+    /// `shell` opens one where a step has failed, on a terminal
+    #[arg(long, value_name = "WHAT", value_parser = ["shell"], help_heading = "RUN steps")]
+    pub(crate) on_error: Option<String>,
+
     /// For --mount=type=ssh: default, or NAME=SOCKET or NAME=KEY[,KEY]
     #[arg(long = "ssh", value_name = "AGENT", help_heading = "RUN steps")]
     pub(crate) ssh: Vec<String>,

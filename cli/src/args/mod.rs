@@ -8,6 +8,7 @@ mod build;
 mod cache;
 mod container;
 mod copy;
+mod debug;
 mod fsck;
 mod ignored;
 mod image;
@@ -30,6 +31,7 @@ pub(crate) use build::{Build, Check, FindingsForm};
 pub(crate) use cache::{Bucket, CacheFrom, CacheTo, Place};
 pub(crate) use container::{ContainerCommand, Exec, Kill, Logs, Ps, Remove, Run, Stop};
 pub(crate) use copy::{Copy, End, Kind, MultiArch};
+pub(crate) use debug::Debug;
 pub(crate) use fsck::Fsck;
 pub(crate) use ignored::Ignored;
 pub(crate) use image::{
@@ -132,6 +134,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Say why steps of a build ran, or did not
     Why(Why),
+    /// Open a shell where a step of a build has failed
+    Debug(Debug),
     /// Remove build cache
     Prune(PruneCache),
     /// Show what the build cache holds

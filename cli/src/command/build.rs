@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::args::{Annotation, Attestations, Build, Call, Called, KeyValue};
 use crate::command::App;
 use crate::pipeline::context::{Context, Opener, keeps_git_dir};
+use crate::pipeline::failure::Located;
 use crate::pipeline::{self, Built, Request};
 use crate::record::Recorder;
 use crate::settings::{Settings, variable};
@@ -50,8 +51,26 @@ pub(super) fn run(app: &App, mut args: Build) -> anyhow::Result<i32> {
     let record = screen.finish();
     let reported = built.and_then(|built| report(&args, mode, &built));
     record.keep(reported.as_ref().err());
+    if let (Some(_), Err(error)) = (&args.on_error, &reported) {
+        shell(app, &args, error)?;
+    }
     super::collect::collect(app);
     reported.map(|()| 0)
+}
+
+/// A shell in the step that has failed, if it was a command; the build has failed all the same.
+fn shell(app: &App, args: &Build, error: &anyhow::Error) -> anyhow::Result<()> {
+    let failed = error.downcast_ref::<Located>().is_some_and(|located| located.kept);
+    if !failed {
+        return Ok(());
+    }
+    if !crate::terminal::is_interactive() {
+        eprintln!("lap: --on-error shell needs a terminal");
+        return Ok(());
+    }
+    eprint!("{}", crate::ui::error::render(error, app.settings.color));
+    super::debug::last(app, &args.secrets, &args.ssh)?;
+    Err(crate::exit::WithCode { code: crate::exit::FAILED, error: None }.into())
 }
 
 /// The last words: IDs into files, and the ID on standard output, which scripts read.

@@ -9,6 +9,7 @@ mod completion;
 mod container_filter;
 mod containers;
 mod copy;
+mod debug;
 mod diff;
 pub(crate) mod dockerfile;
 mod exec;
@@ -99,6 +100,7 @@ pub(crate) fn run(app: &App, command: Command) -> anyhow::Result<i32> {
         Command::Load(args) => load::run(app, &args),
         Command::Import(args) => import::run(app, args),
         Command::Why(args) => why::run(app, &args),
+        Command::Debug(args) => debug::run(app, &args),
         Command::Prune(args) => prune::prune(app, &args, false),
         Command::Du(args) => prune::du(app, &args),
         Command::Info(args) => info::run(app, &args.format),

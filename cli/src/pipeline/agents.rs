@@ -20,7 +20,7 @@ impl Agents {
     ///
     /// # Errors
     /// Where there is no such agent, or a key cannot be used.
-    pub(super) fn sockets(&self, settings: &Settings, texts: &[String]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    pub(crate) fn sockets(&self, settings: &Settings, texts: &[String]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
         let mut sockets = BTreeMap::new();
         for text in texts {
             let (id, places) = text.split_once('=').unwrap_or((text, ""));

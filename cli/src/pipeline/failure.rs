@@ -12,6 +12,9 @@ use lap_solver::graph::{Graph, Location, Op};
 use super::Request;
 use crate::ui::error::{FULL, advise, excerpt};
 
+/// What can be done about a command that failed.
+const SHELL: &str = "lap debug --last opens a shell where the step failed";
+
 /// A failed step: its output's end, its lines, and why.
 pub(super) fn step(error: SolveError<WorkerError>, graph: &Graph, file: &str, text: &[u8]) -> Error {
     let SolveError::Step { vertex, error } = error else { return Error::new(error) };
@@ -31,13 +34,18 @@ pub(super) fn step(error: SolveError<WorkerError>, graph: &Graph, file: &str, te
         }
         _ => format!("failed to solve: {}", metadata.name.lines().next().unwrap_or_default()),
     };
+    let kept = matches!(
+        error,
+        WorkerError::Exec(ExecError::Failed { kept: true, .. } | ExecError::TimedOut { kept: true, .. })
+    );
     let full = matches!(error, WorkerError::Exec(ExecError::Failed { store_full: true, .. }));
     let hint = if full { Some(FULL.to_owned()) } else { error.hint().map(str::to_owned) };
+    let hint = hint.or_else(|| kept.then(|| SHELL.to_owned()));
     let error = match hint {
         Some(hint) => advise(error, hint),
         None => Error::new(error),
     };
-    error.context(Located { before: out + &place(metadata.location.as_ref(), file, text), what })
+    error.context(Located { before: out + &place(metadata.location.as_ref(), file, text), kept, what })
 }
 
 /// A base image that cannot be had, with the first line that names it.
@@ -49,7 +57,7 @@ pub(super) fn base(error: Error, image: &BaseImage, request: &Request) -> Error 
     let line = (1..).zip(text.lines()).find(|(_, line)| line.contains(bare)).map(|(number, _)| number);
     let location = line.map(|line| Location { file: request.file_name.clone(), first: line, last: line });
     let before = place(location.as_ref(), &request.file_name, &request.text);
-    error.context(Located { before, what: format!("failed to solve: {familiar}: cannot be had") })
+    error.context(Located { before, kept: false, what: format!("failed to solve: {familiar}: cannot be had") })
 }
 
 fn place(location: Option<&Location>, file: &str, text: &[u8]) -> String {
@@ -61,6 +69,8 @@ fn place(location: Option<&Location>, file: &str, text: &[u8]) -> String {
 #[derive(Debug)]
 pub(crate) struct Located {
     pub(crate) before: String,
+    /// Whether what the step left is kept, so that one can go on there.
+    pub(crate) kept: bool,
     what: String,
 }
 

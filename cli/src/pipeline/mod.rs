@@ -8,9 +8,9 @@ mod config;
 pub(crate) mod context;
 mod crew;
 mod epoch;
-mod failure;
+pub(crate) mod failure;
 mod named;
-mod outputs;
+pub(crate) mod outputs;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -391,7 +391,7 @@ pub(crate) fn to_file(
 }
 
 /// `id=NAME[,src=FILE|,env=VARIABLE]`; without a source the variable of that name, or else the file.
-pub(super) fn secrets(texts: &[String]) -> anyhow::Result<BTreeMap<String, Secret>> {
+pub(crate) fn secrets(texts: &[String]) -> anyhow::Result<BTreeMap<String, Secret>> {
     let mut secrets = BTreeMap::new();
     for text in texts {
         let fields = fields(text).map_err(|error| anyhow::anyhow!("--secret: {error}"))?;

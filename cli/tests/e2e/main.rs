@@ -17,6 +17,7 @@ mod containers;
 mod contexts;
 mod copy;
 mod crash;
+mod debug;
 mod dockerfiles;
 mod edits;
 mod errors;

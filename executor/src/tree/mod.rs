@@ -227,6 +227,12 @@ impl Tree {
         self.ignore.is_some()
     }
 
+    /// What is left out of the directory.
+    #[must_use]
+    pub const fn ignored(&self) -> Option<&Matcher> {
+        self.ignore.as_ref()
+    }
+
     /// The entry at `path`, no symbolic link followed; nothing where nothing is.
     ///
     /// # Errors

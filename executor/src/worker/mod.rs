@@ -329,12 +329,12 @@ impl Worker for BuildWorker {
         self: &Arc<Self>,
         id: VertexId,
         vertex: &Vertex,
-        _key: Key,
+        key: Key,
         inputs: Vec<Output>,
     ) -> Result<Output, WorkerError> {
         match &vertex.op {
             Op::Source(source) => self.source(source).await,
-            Op::Exec(exec) => Ok(Output::Layers(op::exec::run(self, id, vertex, exec, inputs).await?)),
+            Op::Exec(exec) => Ok(Output::Layers(op::exec::run(self, id, vertex, &key, exec, inputs).await?)),
             Op::File(file) => Ok(Output::Layers(files::run(self, id, file, inputs).await?)),
             Op::Merge => Ok(Output::Layers(op::merge::run(&inputs)?)),
         }

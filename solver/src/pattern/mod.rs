@@ -65,6 +65,13 @@ impl Matcher {
         Ok(Self { patterns: texts.map(Pattern::new).collect::<Result<_, _>>()? })
     }
 
+    /// The patterns, cleaned, from which the same list can be made again.
+    #[must_use]
+    pub fn patterns(&self) -> Vec<String> {
+        let text = |pattern: &Pattern| format!("{}{}", if pattern.exclusion { "!" } else { "" }, pattern.text);
+        self.patterns.iter().map(text).collect()
+    }
+
     /// Whether there is no pattern at all.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -2,6 +2,7 @@
 
 mod cache_mount;
 mod etc;
+mod failed;
 mod mounts;
 mod output;
 mod ssh;
@@ -11,13 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lap_cache::snapshot::{Snapshot, Workspace};
+use lap_solver::digest::Key;
 use lap_solver::event::Event;
 use lap_solver::graph::{Exec, Network, Security, Vertex, VertexId};
 
 use crate::emulation::EmulationError;
 use crate::network::{Attachment, NetworkError};
-use crate::sandbox::{self, Exit, NetworkSetup, Rootfs, SandboxError, Spec, Stdio};
+use crate::sandbox::{self, NetworkSetup, Rootfs, SandboxError, Spec, Stdio};
 use crate::worker::{BuildWorker, Output, Uplink, WorkerError, root_of, with_layer};
+pub use failed::{Entered, Entry, FailedStep};
 use mounts::Prepared;
 use output::End;
 
@@ -37,6 +40,8 @@ pub enum ExecError {
         tail: Vec<u8>,
         /// Whether it left no room on the file system of the store.
         store_full: bool,
+        /// Whether what it left is kept, so that one can look at it.
+        kept: bool,
     },
     /// The command was killed since it ran for too long.
     #[error("killed after {limit:?}, the longest that --timeout lets it run")]
@@ -45,6 +50,8 @@ pub enum ExecError {
         limit: Duration,
         /// The end of its output, both streams as they came.
         tail: Vec<u8>,
+        /// Whether what it left is kept, so that one can look at it.
+        kept: bool,
     },
     /// The sandbox could not be started.
     #[error(transparent)]
@@ -102,6 +109,7 @@ pub(crate) async fn run(
     worker: &Arc<BuildWorker>,
     id: VertexId,
     vertex: &Vertex,
+    key: &Key,
     exec: &Exec,
     inputs: Vec<Output>,
 ) -> Result<Snapshot, WorkerError> {
@@ -109,19 +117,28 @@ pub(crate) async fn run(
     let root = root_of(exec.root, &inputs)?;
     let step = Step { worker, id, vertex, exec, root: &root, inputs: &inputs };
     let mut tried = step.attempt(true).await?;
-    if tried.exit.code != 0 && tried.gains_nothing && installs_privileges(worker, &tried.workspace).await? {
+    if tried.failed() && tried.gains_nothing && installs_privileges(worker, &tried.workspace).await? {
         let message = "the step failed, and installed setuid programs or file capabilities, which give nothing in a \
                        step on an image without any: it runs once more with them in force";
         worker.options.events.send(Event::Warning { vertex: Some(id), message: message.to_owned() });
         tried = step.attempt(false).await?;
     }
-    let Attempt { exit, tail, workspace, .. } = tried;
-    if exit.code != 0 {
-        let memory = worker.options.limits.memory;
-        let (code, oom_killed, store_full) = (exit.code, exit.oom_killed, is_full(&workspace, &tail));
-        return Err(ExecError::Failed { code, oom_killed, memory, tail, store_full }.into());
+    let Attempt { end, tail, workspace, gains_nothing } = tried;
+    match end {
+        End::Exit(exit) if exit.code == 0 => commit(worker, root, workspace).await,
+        End::Exit(exit) => {
+            let memory = worker.options.limits.memory;
+            let (code, oom_killed, store_full) = (exit.code, exit.oom_killed, is_full(&workspace, &tail));
+            let told = describe(code, oom_killed, memory);
+            // A store without room is not to be filled with what did not fit.
+            let kept = !store_full && failed::keep(&step, key, workspace, gains_nothing, &told);
+            Err(ExecError::Failed { code, oom_killed, memory, tail, store_full, kept }.into())
+        }
+        End::Late(limit) => {
+            let kept = failed::keep(&step, key, workspace, gains_nothing, &format!("killed after {limit:?}"));
+            Err(ExecError::TimedOut { limit, tail, kept }.into())
+        }
     }
-    commit(worker, root, workspace).await
 }
 
 /// What a step is made of.
@@ -136,10 +153,17 @@ struct Step<'a> {
 
 /// A command that has ended.
 struct Attempt {
-    exit: Exit,
+    end: End,
     tail: Vec<u8>,
     workspace: Workspace,
     gains_nothing: bool,
+}
+
+impl Attempt {
+    /// Whether the command itself failed.
+    const fn failed(&self) -> bool {
+        matches!(self.end, End::Exit(exit) if exit.code != 0)
+    }
 }
 
 impl Step<'_> {
@@ -177,11 +201,7 @@ impl Step<'_> {
 
         let limit = vertex.metadata.timeout.map(Duration::from_nanos);
         let (end, tail) = output::follow(running, id, &worker.options.events, limit).await?;
-        let exit = match end {
-            End::Exit(exit) => exit,
-            End::Late(limit) => return Err(ExecError::TimedOut { limit, tail }.into()),
-        };
-        Ok(Attempt { exit, tail, workspace, gains_nothing })
+        Ok(Attempt { end, tail, workspace, gains_nothing })
     }
 }
 
