@@ -71,11 +71,15 @@ fn find(app: &App, mut request: Request, form: FindingsForm) -> anyhow::Result<(
     let found: Vec<Diagnostic> = match (pipeline::analyse(app, &request), form) {
         (Ok(analysis), _) => analysis.warnings,
         // Machines get the faults in their form too.
-        (Err(error), FindingsForm::Json | FindingsForm::Sarif) => match error.downcast::<Shown>() {
-            Ok(shown) => shown.findings,
+        (Err(error), FindingsForm::Json | FindingsForm::Sarif) => error.downcast::<Shown>()?.findings,
+        // Findings that fail a build (`# check=error=true`) are findings all the same.
+        (Err(error), FindingsForm::Text) => match error.downcast::<Shown>() {
+            Ok(shown) if shown.findings.iter().any(findings::is_of_rule) => {
+                shown.findings.into_iter().filter(findings::is_of_rule).collect()
+            }
+            Ok(shown) => return Err(shown.into()),
             Err(error) => return Err(error),
         },
-        (Err(error), FindingsForm::Text) => return Err(error),
     };
     Ok((found, source))
 }

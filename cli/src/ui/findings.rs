@@ -31,7 +31,7 @@ pub(crate) fn json(findings: &[Diagnostic], source: &Source) -> Value {
         let (first, last) = (finding.position.line, last_line(finding, source));
         json!({"ranges": [{"start": {"line": first}, "end": {"line": last}}]})
     };
-    let is_error = |finding: &&Diagnostic| finding.severity == Severity::Error;
+    let is_error = |finding: &&Diagnostic| finding.severity == Severity::Error && !is_of_rule(finding);
     let warnings: Vec<Value> = findings
         .iter()
         .filter(|finding| !is_error(finding))
@@ -114,6 +114,11 @@ fn result(finding: &Diagnostic, source: &Source) -> Value {
 fn uri(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     path.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// Whether a check found it.
+pub(crate) fn is_of_rule(finding: &Diagnostic) -> bool {
+    matches!(finding.code, Code::Rule(_))
 }
 
 fn rule(finding: &Diagnostic) -> &str {

@@ -35,6 +35,16 @@ fn checks_are_told_in_three_forms() {
     let sarif = ask(&lap, &["check", "--format", "sarif"]).code(1).json();
     assert_eq!(sarif["runs"][0]["results"][0]["ruleId"], "FromAsCasing");
 
+    lap.write("ctx/Dockerfile", "# check=error=true\nFROM busybox as x\nMAINTAINER y\n");
+    let text = lap.run(&["check", "ctx"]).code(1).out;
+    assert!(text.starts_with("Check complete, 2 warnings have been found!\n"), "{text}");
+    let json = lap.run(&["check", "--format", "json", "ctx"]).code(1).json();
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 2, "{json}");
+    let summary = "lint violation found for rules: ";
+    assert!(json["buildError"]["message"].as_str().unwrap().starts_with(summary), "{json}");
+    let built = lap.run(&["build", "ctx"]).code(1).err;
+    assert!(built.contains(&format!("lap: failed to solve: {summary}FromAsCasing, MaintainerDeprecated")), "{built}");
+
     lap.write("ctx/Dockerfile", "FROM busybox\nRUM x\n");
     let faults = lap.run(&["check", "--format", "sarif", "ctx"]).code(1).json();
     assert_eq!(faults["runs"][0]["results"][0]["level"], "error");

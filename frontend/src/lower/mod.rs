@@ -130,11 +130,12 @@ impl Lowering<'_> {
             && let Some(names) = self.linter.violated()
         {
             let fault = Fault::new(format!("lint violation found for rules: {names}"));
-            self.faults = self.linter.found.clone();
-            for found in &mut self.faults {
-                found.severity = Severity::Error;
-            }
+            // What BuildKit says comes first, then all that it is about.
             self.faults.push(self.stages.diagnose(fault, Span::default()));
+            let mut found = self.linter.found.clone();
+            found.sort_by_key(|found| found.position);
+            found.iter_mut().for_each(|found| found.severity = Severity::Error);
+            self.faults.append(&mut found);
         }
         let target = self.states.get_mut(self.stages.target).and_then(Option::take);
         let Some(state) = target.filter(|_| self.faults.is_empty()) else { return Err(self.faults) };
