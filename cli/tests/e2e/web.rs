@@ -118,8 +118,10 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut stream = stream;
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;
-    while page.endless {
-        stream.write_all(body)?;
+    if page.endless {
+        loop {
+            stream.write_all(body)?;
+        }
     }
     stream.write_all(body)
 }
