@@ -87,7 +87,7 @@ fn docker_manifest(images: &[Named], platform: &Platform) -> Result<Vec<u8>, Ima
         .iter()
         .filter_map(|Named { content, names }| {
             let images = content.runnable();
-            let own = images.iter().find(|image| image.suits(platform)).or(images.first());
+            let own = images.iter().find(|image| image.suits(platform)).or_else(|| images.first());
             own.map(|image| (*image, names))
         })
         .map(|(image, names)| {

@@ -122,7 +122,8 @@ fn ports(container: &Container) -> String {
         container.config.exposed_ports.iter().filter_map(|port| parse_port(port)).collect();
     open.sort_unstable();
     // As Docker: groups that are closed come first, then the last one of each protocol.
-    let (mut closed, mut last): (Vec<(u16, u16, &str)>, Vec<(u16, u16, &str)>) = (Vec::new(), Vec::new());
+    let mut closed: Vec<(u16, u16, &str)> = Vec::new();
+    let mut last: Vec<(u16, u16, &str)> = Vec::new();
     for (port, protocol) in open {
         match last.iter_mut().find(|(.., other)| *other == protocol) {
             Some((_, end, _)) if end.checked_add(1) == Some(port) => *end = port,

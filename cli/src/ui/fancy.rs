@@ -12,6 +12,13 @@ use super::look::{Look, Tone};
 use super::model::{Change, Model, State};
 use super::{Painter, WAITING, doing, ended, seconds, short, transfer, visible};
 
+/// Columns of a terminal from which on bars are long.
+const ROOMY: usize = 94;
+const BAR: &str =
+    " {prefix} {msg:11} [{bar:25}] {decimal_bytes:>10}/{decimal_total_bytes:10} {decimal_bytes_per_sec:>11} {eta:>4}";
+const SHORT_BAR: &str =
+    " {prefix} {msg:11} [{bar:11}] {decimal_bytes:>10}/{decimal_total_bytes:10} {decimal_bytes_per_sec:>11} {eta:>4}";
+
 /// Draws with indicatif on standard error.
 pub(super) struct Fancy {
     screen: MultiProgress,
@@ -95,7 +102,7 @@ impl Fancy {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    // The templates are constants of this file; a test draws with each.
+    // The templates are constants of this file.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
@@ -146,7 +153,11 @@ impl Painter for Fancy {
                 }
                 let bar = self.parts.entry(id.clone()).or_insert_with(|| {
                     let template = if part.total.is_some_and(|total| total > 0) {
-                        " {prefix} {msg:11} [{bar:25}] {decimal_bytes:>10}/{decimal_total_bytes:10} {decimal_bytes_per_sec:>11} {eta:>4}"
+                        // Eighty columns are enough for all of it.
+                        match Self::width() >= ROOMY {
+                            true => BAR,
+                            false => SHORT_BAR,
+                        }
                     } else if part.action == Action::Resolve {
                         " {prefix} {msg}"
                     } else {
@@ -237,6 +248,13 @@ mod tests {
             let shown = fancy.running(&model, vertex, Duration::ZERO);
             assert_eq!(shown.matches(" => => line").count(), lines.min(9), "{shown}");
             assert!(shown.ends_with("line 9"));
+        }
+    }
+
+    #[test]
+    fn templates_of_bars_are_good_ones() {
+        for template in [BAR, SHORT_BAR] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }
 

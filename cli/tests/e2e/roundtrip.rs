@@ -50,7 +50,7 @@ fn check_files(lap: &Lap, name: &str) {
     let data = lap.run(&["inspect", "-f", "{{.GraphDriver.Data.LowerDir}}", name]).ok().out;
     let layers: Vec<&Path> = data.trim().split(':').map(Path::new).collect();
     let mut value = [0; 16];
-    let file = layers.iter().map(|layer| layer.join("n/xattr")).find(|file| file.exists()).expect("the added layer");
+    let file = layers.iter().map(|layer| layer.join("n/xattr")).find(|file| file.exists()).unwrap();
     let length = rustix::fs::getxattr(&file, XATTR, &mut value).unwrap();
     assert_eq!(&value[..length], b"hello");
     let script = "cd /n && stat -c '%n %u:%g %a %h' big setuid hard && ls && ls opaque && ls /bin/who";
@@ -66,7 +66,7 @@ fn loaded(archive: &Path) -> (Lap, String) {
     let name = said
         .lines()
         .find_map(|line| line.strip_prefix("Loaded image: "))
-        .unwrap_or_else(|| said.trim().strip_prefix("Loaded image ID: ").expect("a name or an ID"));
+        .unwrap_or_else(|| said.trim().strip_prefix("Loaded image ID: ").unwrap());
     (lap, name.to_owned())
 }
 
