@@ -36,6 +36,7 @@ mod old_kernel;
 mod outputs;
 mod peers;
 mod platforms;
+mod power;
 mod registry;
 mod remote_cache;
 mod reproducible;
