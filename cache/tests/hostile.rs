@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::Mutex;
 
 use lap_cache::content::ContentError;
@@ -45,7 +46,7 @@ async fn passing_faults_are_got_over() {
     let scratch = Scratch::new();
     let shelf = Shelf::of(&scratch.store("a"));
     type Fault = fn(&Shelf, &Request, usize) -> Option<Answer>;
-    let faults: [(&str, Fault); 10] = [
+    let faults: [(&str, Fault); 11] = [
         ("nothing", |_, _, _| None),
         ("429 twice", |_, _, before| (before < 2).then(|| answer(429, "").with("Retry-After", "0"))),
         ("429 with a date", |_, _, before| {
@@ -65,6 +66,13 @@ async fn passing_faults_are_got_over() {
             (request.path == shelf.big()).then(|| {
                 let whole = answer(200, shelf.blobs[&request.path].clone());
                 Answer { cut: (before < 2).then_some(100_000 * (before + 1)), ..whole }
+            })
+        }),
+        ("silent in the middle", |shelf, request, before| {
+            (request.path == shelf.big() && before < 1).then(|| Answer {
+                cut: Some(5000),
+                stalls: true,
+                ..shelf.honest(request)
             })
         }),
         ("cut at the first byte", |shelf, request, before| {
@@ -467,4 +475,161 @@ async fn uploads_survive_a_registry_that_forgets() {
             assert_eq!(server.count(|request| request.path.contains("digest=")), 3);
         }
     }
+}
+
+/// The header of a file that is said to have so many bytes.
+fn announced(bytes: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path("bomb").unwrap();
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_size(bytes);
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bombs_stop_at_their_limit_and_leave_nothing() {
+    const SIZE: u64 = 10 << 30;
+    if !ready(&[]) {
+        return;
+    }
+    let zeros = vec![0; 32 << 20];
+    let start = [announced(SIZE), vec![0; 4 << 20]].concat();
+    let repeated = |start: Vec<u8>, one: &[u8]| {
+        let mut all = start;
+        (0..SIZE / zeros.len() as u64).for_each(|_| all.extend(one));
+        all
+    };
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let bzip2 = |bytes: &[u8]| {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let layer = "application/vnd.oci.image.layer.v1.tar";
+    // A frame that asks for a window of 2 GiB (RFC 8878, 3.1.1.1.2).
+    let window = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 1, 0, 0];
+    for (what, blob) in [
+        // All of it is there: ten gigabytes in a third of a megabyte, and in fewer.
+        ("zstd", repeated(zstd(&start), &zstd(&zeros))),
+        ("bzip2", repeated(bzip2(&start), &bzip2(&zeros))),
+        ("gzip", gzip(&start)),
+        ("behind the end", repeated(zstd(&[0; 1024]), &zstd(&zeros))),
+        ("window", window),
+    ] {
+        let shelf = Shelf::crafted(&[(layer, blob, Digest::of(what.as_bytes()))]);
+        let (result, _server, store, scratch) = pull(&shelf, |shelf, request, _| shelf.honest(request)).await;
+        let error = result.expect_err(what);
+        let RegistryError::Layer { source, .. } = &error else { panic!("{what}: {error:?}") };
+        let shown = source.to_string();
+        assert!(what == "window" || shown.contains("bytes"), "{what}: {shown}");
+        assert!(store.layers().unwrap().is_empty(), "{what}");
+        let space = Store::space_of(&scratch.path("pulled").join("tmp"));
+        assert!(space < 1 << 20, "{what}: {space} bytes are left");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_moves_meanwhile_changes_nothing() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let shelf = Shelf::of(&scratch.store("a"));
+    let other = Shelf::crafted(&[]);
+    let index = |shelf: &Shelf| {
+        let entry = serde_json::json!({"mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": shelf.image.digest().to_string(), "size": shelf.image.raw_manifest.len(),
+            "platform": {"os": "linux", "architecture": "amd64"}});
+        serde_json::json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry]})
+            .to_string()
+            .into_bytes()
+    };
+    let (first, second) = (index(&shelf), index(&other));
+    // With the former manifest still there, and removed with the tag.
+    for gone in [false, true] {
+        let (first, second, other) = (first.clone(), second.clone(), other.clone());
+        let (result, server, store, _scratch) =
+            pull(&shelf, move |shelf, request, before| match request.path.as_str() {
+                "/v2/app/manifests/1" if before == 0 => answer(200, first.clone()),
+                "/v2/app/manifests/1" => answer(200, second.clone()),
+                path if gone && path.ends_with(&shelf.image.digest().to_string()) => answer(404, ""),
+                _ => Some(shelf.honest(request)).filter(|it| it.status != 404).unwrap_or_else(|| other.honest(request)),
+            })
+            .await;
+        if gone {
+            assert!(matches!(result, Err(RegistryError::NotFound { .. })), "{result:?}");
+            continue;
+        }
+        assert_eq!(result.unwrap().digest(), shelf.image.digest());
+        assert_eq!(store.name_get(&name(&server)).unwrap(), Some(shelf.image.digest()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn networks_that_lead_nowhere_are_told() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let store = scratch.store("a");
+    let pull = async |name: &str, client: lap_cache::registry::Client| {
+        client.pull(&name.parse().unwrap(), &amd64(), &store, &Events::none()).await.expect_err(name)
+    };
+    let nobody = format!("127.0.0.1:{}/app:1", support::free_port());
+    // A name that is none by definition (RFC 6761), and a port where nobody listens.
+    for name in ["registry.invalid/app:1", nobody.as_str()] {
+        let error = pull(name, client(|_| {})).await;
+        assert!(matches!(error, RegistryError::Unreachable { .. }), "{name}: {error:?}");
+        assert!(error.to_string().contains(name.split('/').next().unwrap()), "{error}");
+    }
+    // A proxy that wants a login of its own, and one that is not there.
+    let proxy = Server::start(|_, _| answer(407, "who are you").with("Proxy-Authenticate", "Basic realm=proxy"));
+    for (proxy, wants_login) in [(format!("http://{}", proxy.address), true), ("http://127.0.0.1:1".into(), false)] {
+        let through = client(|config| {
+            config.insecure.insert("registry.example:80".into());
+            config.proxies.http = Some(proxy.clone());
+            config.proxies.https = Some(proxy.clone());
+        });
+        let error = pull("registry.example:80/app:1", through).await;
+        match error {
+            RegistryError::Status { status: 407, .. } => assert!(wants_login),
+            RegistryError::Unreachable { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(store.names().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_many_layers_and_files_come_whole() {
+    if !ready(&[]) {
+        return;
+    }
+    let scratch = Scratch::fast();
+    let store = scratch.store("a");
+    let mut layers = vec![support::layer(&store, &[], |dir| {
+        for at in 0..10_000 {
+            std::fs::write(dir.join(at.to_string()), at.to_string()).unwrap();
+        }
+    })];
+    for at in 1..500 {
+        layers.push(support::layer(&store, &[], |dir| std::fs::write(dir.join("layer"), at.to_string()).unwrap()));
+    }
+    let built =
+        lap_cache::image::assemble(&store, &layers, support::config(), &AssembleOptions::default(), &Events::none());
+    let shelf = Shelf::of_image(&store, built.unwrap());
+    let (copy, pulled) = (shelf.clone(), scratch.store("b"));
+    let server = Server::start(move |request, _| copy.honest(request));
+    let image = client(|_| {}).pull(&name(&server), &amd64(), &pulled, &Events::none()).await.unwrap();
+    assert_eq!(image.layers.len(), 500);
+    assert!(pulled.missing_layers(&image).unwrap().is_empty());
+    assert_eq!(std::fs::read_dir(pulled.layer_dir(&layers[0]).join("fs")).unwrap().count(), 10_000);
+    assert_eq!(server.count(|request| request.path.contains("/blobs/")), 501, "each blob once");
 }

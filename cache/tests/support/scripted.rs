@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use lap_cache::digest::Digest;
 use lap_cache::image::{AssembleOptions, Image, Reference};
 use lap_cache::store::Store;
 
@@ -167,7 +168,11 @@ pub struct Shelf {
 
 impl Shelf {
     pub fn of(store: &Store) -> Self {
-        let image = image(store, &AssembleOptions::default());
+        Self::of_image(store, image(store, &AssembleOptions::default()))
+    }
+
+    /// An image of the store.
+    pub fn of_image(store: &Store, image: Image) -> Self {
         let mut blobs = BTreeMap::new();
         blobs.insert(format!("/v2/app/blobs/{}", image.id()), image.raw_config.clone());
         for layer in &image.layers {
@@ -175,6 +180,22 @@ impl Shelf {
             blobs.insert(format!("/v2/app/blobs/{}", layer.digest), bytes);
         }
         Self { image, blobs }
+    }
+
+    /// An image whose layers are `blobs`, each with its media type and diff ID.
+    pub fn crafted(blobs: &[(&str, Vec<u8>, Digest)]) -> Self {
+        let mut image = super::config();
+        image.rootfs.diff_ids = blobs.iter().map(|(_, _, diff_id)| diff_id.to_string()).collect();
+        image.history.clear();
+        let config = serde_json::to_vec(&image).unwrap();
+        let described = |media_type: &str, bytes: &[u8]| serde_json::json!({"mediaType": media_type, "digest": Digest::of(bytes).to_string(), "size": bytes.len()});
+        let layers: Vec<_> = blobs.iter().map(|(media_type, bytes, _)| described(media_type, bytes)).collect();
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": media_type, "layers": layers,
+            "config": described("application/vnd.oci.image.config.v1+json", &config)});
+        let all = blobs.iter().map(|(_, bytes, _)| bytes).chain([&config]);
+        let blobs = all.map(|bytes| (format!("/v2/app/blobs/{}", Digest::of(bytes)), bytes.clone())).collect();
+        Self { image: Image::read(manifest.to_string().into_bytes(), Some(media_type), config.clone()).unwrap(), blobs }
     }
 
     /// Path of the large layer.

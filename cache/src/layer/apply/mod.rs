@@ -18,7 +18,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Gid, Mode as FileMode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use crate::archive::{Entry, EntryKind, Extent, Limits, Reader};
+use crate::archive::{ArchiveError, Entry, EntryKind, Extent, Limits, Reader};
 use crate::fs::{self, Act, FsError, NewDirectory, Timestamp, Xattrs};
 use crate::layer::privilege;
 use crate::layer::tree::is_overlay;
@@ -29,6 +29,8 @@ use crate::store::Mode;
 
 /// Written at once.
 const CHUNK: usize = 256 * 1024;
+/// Bytes of the paths of all directories of an archive, which are remembered until its end.
+const DIRECTORY_PATHS: usize = 64 << 20;
 
 /// Who owns what comes out of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +89,8 @@ pub(crate) struct Applier<'a> {
     times: BTreeMap<Vec<u8>, Timestamp>,
     /// Directories made without an entry of their own, by real path.
     implicit: BTreeSet<Vec<u8>>,
+    /// Bytes of the paths in both.
+    remembered: usize,
     buffer: Vec<u8>,
     done: Extracted,
 }
@@ -117,6 +121,7 @@ impl<'a> Applier<'a> {
             parent: None,
             times: BTreeMap::new(),
             implicit: BTreeSet::new(),
+            remembered: 0,
             buffer: vec![0; CHUNK],
             done: Extracted::default(),
         }
@@ -186,7 +191,22 @@ impl<'a> Applier<'a> {
             return Ok(());
         }
         self.attributes(&dir, b".", entry)?;
-        self.times.insert(real, entry.mtime);
+        self.remember_times(real, entry.mtime)
+    }
+
+    /// Remembers what a directory's times are to be. Its path may be much longer than its name in the archive.
+    fn remember_times(&mut self, path: Vec<u8>, mtime: Timestamp) -> Result<(), LayerError> {
+        self.count_path(path.len())?;
+        self.times.insert(path, mtime);
+        Ok(())
+    }
+
+    fn count_path(&mut self, length: usize) -> Result<(), LayerError> {
+        self.remembered += length;
+        let (what, limit) = ("bytes of the paths of directories", DIRECTORY_PATHS);
+        if self.remembered > limit {
+            return Err(ArchiveError::Limit { what, limit: limit as u64 }.into());
+        }
         Ok(())
     }
 
@@ -201,6 +221,7 @@ impl<'a> Applier<'a> {
         let found = fs::mkdir_all_in_root(&self.root, &whole, self.new_directory)?;
         let mut made = &found.path[..];
         for _ in 0..found.made {
+            self.count_path(made.len())?;
             self.implicit.insert(made.to_vec());
             made = fs::split_last(made).0;
         }
@@ -333,8 +354,7 @@ impl<'a> Applier<'a> {
         }
         self.attributes(dir, name, entry)?;
         self.implicit.remove(&real);
-        self.times.insert(real, entry.mtime);
-        Ok(())
+        self.remember_times(real, entry.mtime)
     }
 
     fn node(

@@ -60,6 +60,31 @@ fn names_stay_inside_or_are_refused() {
 }
 
 #[test]
+fn depth_and_directories_cost_bounded_memory() {
+    // Each link leads a thousand directories down, so that the last lies deeper than any path is long.
+    let step = b"d/".repeat(1000);
+    let mut entries: Vec<(Entry, &[u8])> = vec![(directory(&step), b"")];
+    for depth in 0_u8..10 {
+        let link = [b'a' + depth];
+        let above: &[u8] = if depth == 0 { b"" } else { &[b'a' + depth - 1, b'/'] };
+        entries.push((symlink(&link, &[above, &step].concat()), b""));
+        entries.push((directory(&[&link[..], b"/", &step].concat()), b""));
+    }
+    // As deep as the kernel follows links, and then refused by name; gone either way.
+    let deep = scratch();
+    let error = deep.store.unpack(&tar(&entries)[..], None, &[]).map(|layer| layer.entries);
+    assert!(error.is_err_and(|error| error.to_string().len() < 10_000));
+    assert!(deep.store.layers().unwrap().is_empty());
+
+    // Directories in plenty, below names as long as names can be.
+    let long = [vec![b'x'; 250], vec![b'/']].concat().repeat(15);
+    let many: Vec<(Entry, &[u8])> =
+        (0..20_000).map(|at| (directory(&[&long[..], format!("{at:04}").as_bytes()].concat()), &b""[..])).collect();
+    let error = unpack(&many).unwrap_err();
+    assert!(error.to_string().contains("bytes of the paths of directories"), "{error}");
+}
+
+#[test]
 fn links_lead_nowhere_outside() {
     let canary = tempfile::tempdir().unwrap();
     let secret = canary.path().join("secret");
