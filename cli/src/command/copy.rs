@@ -246,7 +246,9 @@ fn archive(
     events: &Events,
 ) -> anyhow::Result<Digest> {
     let mut digest = plan.digest();
-    to_file(Some(path), |writer| {
+    // To open it by name may be refused where to write to it is not.
+    let path = Some(path).filter(|path| *path != Path::new("/dev/stdout"));
+    to_file(path, |writer| {
         digest = lap_cache::copy::write_archive(source, plan, name, writer, events)?;
         Ok(())
     })?;

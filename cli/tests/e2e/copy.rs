@@ -340,6 +340,10 @@ fn a_destination_in_use_is_left_alone() {
     let said = lap.run(&["copy", "busybox", &format!("dir:{}", lap.path("mine").display())]).code(1);
     assert!(said.err.contains("neither empty nor a directory of an image"), "{}", said.err);
     assert_eq!(std::fs::read_to_string(lap.path("mine/letter")).unwrap(), "dear");
+    for place in ["oci-archive:-", "oci-archive:/dev/stdout"] {
+        let out = lap.run(&["copy", "busybox", place]).ok().out;
+        assert!(out.starts_with("blobs/") && out.contains("index.json") && !out.contains("\nsha256:"), "{place}");
+    }
     // Other images of a layout stay, a link in it is not written through.
     let place = |name: &str| format!("oci:{}:{name}", lap.path("layout").display());
     lap.run(&["copy", "-q", "busybox", &place("one")]).ok();
