@@ -94,7 +94,7 @@ impl Scan {
 
     /// Whether the blob of a layer is there, or can be made of its files, or it is known where it can be fetched.
     fn can_be_had(&self, diff_id: &Digest, blob: &Digest) -> Result<bool, ImageError> {
-        let there = |digest: &Digest| Ok::<_, ImageError>(self.has_blob(digest)?);
+        let there = |digest: &Digest| self.has_blob(digest);
         if there(blob)? || (!self.lost_layers.contains(diff_id) && self.store.gives_tar(diff_id)?) {
             return Ok(true);
         }
@@ -151,8 +151,8 @@ impl Scan {
                     let problem = "its config cannot be read";
                     return Ok(Some(Fault::damage("container", &path, problem, Mend::SetAside(path.clone()))));
                 }
-                let lost = digests_of_file(&scan.store.root().join(&config)).into_iter();
-                let lost = lost.filter(|digest| scan.lost_layers.contains(digest)).next();
+                let mut all = digests_of_file(&scan.store.root().join(&config)).into_iter();
+                let lost = all.find(|digest| scan.lost_layers.contains(digest));
                 let advice = || Mend::Leave(format!("lap rm {} removes it", &id[..id.len().min(12)]));
                 let fault =
                     |layer| Fault::damage("container", &path, format!("its layer {layer} is damaged"), advice());

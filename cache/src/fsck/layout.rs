@@ -11,7 +11,7 @@ use crate::store::{DIRECTORIES, Mode, StoreError, format_json};
 /// Further directories of the store, which are made when they are needed.
 const MORE_DIRECTORIES: [&str; 7] = ["layer-blobs", "builds", "stats", "sources", "volumes", "failed", LOST];
 /// Files of the store.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "format",
     "oci-layout",
     "index.json",
@@ -21,6 +21,7 @@ const FILES: [&str; 9] = [
     "names.lock",
     "layer-blobs.lock",
     "steps.lock",
+    "secret.key",
 ];
 
 impl Scan {
