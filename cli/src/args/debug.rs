@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-/// Flags of `lap debug`.
+// Flags of `lap debug`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "What you change is thrown away when you leave, unless --keep says otherwise. The exit code is \
