@@ -45,5 +45,6 @@ mod roundtrip;
 mod sandbox;
 mod ssh;
 mod support;
+mod truth;
 mod web;
 mod why;
