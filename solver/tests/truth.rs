@@ -110,7 +110,8 @@ impl World {
                     None => view.get(path).copied(),
                 };
                 let found: Vec<Option<u64>> = program.reads.iter().map(read).collect();
-                let variable = program.variable.as_ref().and_then(|name| exec.env.iter().find(|line| line.starts_with(name)));
+                let variable =
+                    program.variable.as_ref().and_then(|name| exec.env.iter().find(|line| line.starts_with(name)));
                 let told = (&program.reads, found, variable, program.lossy, &program.write);
                 let key = Key::of("observed", &told);
                 let number = u64::from_le_bytes(key.as_bytes()[..8].try_into().unwrap());
@@ -233,12 +234,29 @@ struct Plan {
 
 #[derive(Debug, Clone)]
 enum Edit {
-    File { name: usize, value: u8 },
-    Variable { name: usize, value: u8 },
-    Comment { step: usize, comment: u8 },
-    Replace { step: usize, with: Step },
-    Insert { at: usize, step: Step },
-    Remove { step: usize },
+    File {
+        name: usize,
+        value: u8,
+    },
+    Variable {
+        name: usize,
+        value: u8,
+    },
+    Comment {
+        step: usize,
+        comment: u8,
+    },
+    Replace {
+        step: usize,
+        with: Step,
+    },
+    Insert {
+        at: usize,
+        step: Step,
+    },
+    Remove {
+        step: usize,
+    },
     /// As it was before all edits.
     Revert,
 }
@@ -349,8 +367,12 @@ fn steps() -> impl Strategy<Value = Step> {
             lossy,
             comment,
         });
-    let copy = (small(), 0usize..9, 0u8..5, 0u8..5)
-        .prop_map(|(root, from, source, dest)| Step::Copy { root, from, source, dest });
+    let copy = (small(), 0usize..9, 0u8..5, 0u8..5).prop_map(|(root, from, source, dest)| Step::Copy {
+        root,
+        from,
+        source,
+        dest,
+    });
     prop_oneof![3 => run, 2 => copy]
 }
 
@@ -379,7 +401,8 @@ fn build(world: &Arc<World>, plan: &Plan) -> (Solution<Output>, VertexId) {
     let (worker, index) = (Arc::clone(world), Arc::clone(world));
     let events = Events::none();
     let targets = [target];
-    let solved = solve(Arc::clone(&graph), &targets, worker, index, &events, Limits { steps: 3 }, std::future::pending());
+    let solved =
+        solve(Arc::clone(&graph), &targets, worker, index, &events, Limits { steps: 3 }, std::future::pending());
     let solution = runtime.block_on(solved).unwrap();
     let mut histories: HashMap<VertexId, Key> = HashMap::new();
     for id in graph.reachable(&targets) {

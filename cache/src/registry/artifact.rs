@@ -101,7 +101,7 @@ impl Client {
         let scope = Scope::push(reference.repository());
         let call = Call::new(Method::PUT, endpoint.url(reference.repository(), &format!("manifests/{tag}"))?)
             .header(CONTENT_TYPE, media_type)
-            .body(Arc::new(move || Ok(reqwest::Body::from(raw.as_ref().clone()))));
+            .body(Arc::new(move |_| Ok(reqwest::Body::from(raw.as_ref().clone()))));
         self.transport.expect(&endpoint, &scope, &call).await.map(drop)
     }
 
@@ -117,7 +117,7 @@ impl Client {
     /// The bytes of a blob in the store as the body of a request.
     pub(crate) fn blob_body(&self, store: &Store, digest: Digest, size: u64) -> Result<reqwest::Body, RegistryError> {
         let parcel = Parcel { digest, size, mount_from: Vec::new() };
-        super::upload::body(&Bytes::Stored(store.clone()), &parcel, 0..size, &Events::none())()
+        super::upload::body(&Bytes::Stored(store.clone()), &parcel, 0..size, &Events::none())(&Arc::default())
     }
 
     /// Brings a blob into the store; nothing is unpacked.

@@ -96,7 +96,9 @@ impl Client {
             .once();
         let response = match self.transport.send(place.endpoint, &place.scope, &call).await {
             Ok(response) => response,
-            Err(error @ RegistryError::Unreachable { .. }) => return Ok(Sent::Broken { error, wait: None }),
+            Err(error @ (RegistryError::Unreachable { .. } | RegistryError::Stalled { .. })) => {
+                return Ok(Sent::Broken { error, wait: None });
+            }
             Err(error) => return Err(error),
         };
         let status = response.status();
@@ -154,7 +156,9 @@ impl Client {
         }
         let response = match self.transport.send(place.endpoint, &place.scope, &call).await {
             Ok(response) => response,
-            Err(error @ RegistryError::Unreachable { .. }) => return Ok(Outcome::Failed { error, wait: None }),
+            Err(error @ (RegistryError::Unreachable { .. } | RegistryError::Stalled { .. })) => {
+                return Ok(Outcome::Failed { error, wait: None });
+            }
             Err(error) => return Err(error),
         };
         let status = response.status();

@@ -21,6 +21,16 @@ pub enum RegistryError {
         /// Why.
         source: reqwest::Error,
     },
+    /// The server takes nothing of what is sent, or says nothing to it.
+    #[error("{method} {url}: it moved nothing for {limit:?}")]
+    Stalled {
+        /// HTTP method.
+        method: String,
+        /// Without query.
+        url: String,
+        /// For how long.
+        limit: Duration,
+    },
     /// The connection broke in the middle of an answer and could not be taken up again.
     #[error("{url}: the answer broke off after {received} bytes")]
     BrokenOff {
@@ -323,7 +333,7 @@ impl RegistryError {
             Self::Unreachable { source, .. } if is_about_certificates(source) => {
                 "name the file with the registry's CA certificates in SSL_CERT_FILE"
             }
-            Self::Unreachable { .. } | Self::BrokenOff { .. } => {
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::BrokenOff { .. } => {
                 "check the registry's name, and that it can be reached from here (network, proxy, firewall)"
             }
             Self::Denied { with_login: true, .. } => "check the login, and that it may do this",

@@ -177,7 +177,7 @@ impl Client {
         let bytes = Arc::new(raw.to_vec());
         let call = Call::new(Method::PUT, place.endpoint.url(place.repository, &format!("manifests/{name}"))?)
             .header(CONTENT_TYPE, descriptor.media_type().to_string())
-            .body(Arc::new(move || Ok(reqwest::Body::from(bytes.as_ref().clone()))));
+            .body(Arc::new(move |_| Ok(reqwest::Body::from(bytes.as_ref().clone()))));
         let response = self.transport.expect(place.endpoint, &place.scope, &call).await?;
         if let Some(theirs) = content_digest(&response)
             && theirs != digest

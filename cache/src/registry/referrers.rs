@@ -74,7 +74,7 @@ impl Client {
         let raw = Arc::new(canonical_json(&document).map_err(write)?);
         let call = Call::new(Method::PUT, url)
             .header(CONTENT_TYPE, media_type)
-            .body(Arc::new(move || Ok(reqwest::Body::from(raw.as_ref().clone()))));
+            .body(Arc::new(move |_| Ok(reqwest::Body::from(raw.as_ref().clone()))));
         self.transport.expect(place.endpoint, &place.scope, &call).await.map(drop)
     }
 }

@@ -82,7 +82,7 @@ impl Scope {
 }
 
 /// Makes the body of a request; called again for each try.
-pub(super) type MakeBody = Arc<dyn Fn() -> Result<reqwest::Body, RegistryError> + Send + Sync>;
+pub(super) type MakeBody = Arc<dyn Fn(&Arc<Pulse>) -> Result<reqwest::Body, RegistryError> + Send + Sync>;
 
 /// One request.
 #[derive(Clone)]
@@ -124,13 +124,51 @@ struct Answer {
     authorized: bool,
 }
 
+/// What a client gives up on by itself. The limit of HTTP clients for an answer counts from the first byte that is
+/// sent, and sending much takes longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Wait {
+    /// Answers that do not come.
+    ForAnswers,
+    /// Nothing.
+    ToSend,
+}
+
+/// When a body moved on last.
+#[derive(Debug)]
+pub(super) struct Pulse(Mutex<tokio::time::Instant>);
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self(Mutex::new(tokio::time::Instant::now()))
+    }
+}
+
+impl Pulse {
+    /// It moves.
+    pub(super) fn beat(&self) {
+        *lock(&self.0) = tokio::time::Instant::now();
+    }
+
+    /// Waits until nothing has moved for so long.
+    async fn stops(&self, limit: Duration) {
+        loop {
+            let due = *lock(&self.0) + limit;
+            if tokio::time::Instant::now() >= due {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}
+
 /// The HTTP clients and what has been learnt about registries.
 pub(super) struct Transport {
     pub(super) config: RegistryConfig,
     /// One for each blob that is being fetched; what is left may be used for ranges of one of them.
     pub(super) downloads: Arc<Semaphore>,
-    /// One for each kind of trust, and one more for a host with certificates of its own.
-    clients: Mutex<HashMap<(Trust, String), Client>>,
+    /// One for each kind of trust and of waiting, and one more for a host with certificates of its own.
+    clients: Mutex<HashMap<(Trust, String, Wait), Client>>,
     certificates: Mutex<HashMap<String, Arc<Certificates>>>,
     endpoints: tokio::sync::Mutex<HashMap<String, Endpoint>>,
     pub(super) authorizations: Mutex<HashMap<(String, Scope), Authorization>>,
@@ -150,6 +188,10 @@ impl Transport {
 
     /// The client for an address; made when it is first needed, so that CA certificates are only read for https.
     pub(super) fn client(&self, url: &Url) -> Result<Client, RegistryError> {
+        self.client_that_waits(url, Wait::ForAnswers)
+    }
+
+    fn client_that_waits(&self, url: &Url, wait: Wait) -> Result<Client, RegistryError> {
         let trust = self.trust(url);
         let certificates = match trust {
             Trust::Plain => Arc::default(),
@@ -157,7 +199,7 @@ impl Transport {
         };
         let host = if certificates.is_empty() { String::new() } else { authority(url) };
         let mut clients = lock(&self.clients);
-        if let Some(client) = clients.get(&(trust, host.clone())) {
+        if let Some(client) = clients.get(&(trust, host.clone(), wait)) {
             return Ok(client.clone());
         }
         let tls = tls::config(trust, &self.config.ca_files, &certificates)?;
@@ -170,8 +212,10 @@ impl Transport {
             .referer(false)
             .user_agent(USER_AGENT)
             .connect_timeout(self.config.connect_timeout)
-            .read_timeout(self.config.stall_timeout)
             .no_proxy();
+        if wait == Wait::ForAnswers {
+            builder = builder.read_timeout(self.config.stall_timeout);
+        }
         let proxies = &self.config.proxies;
         let none = proxies.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
         if let Some(proxy) = &proxies.http {
@@ -181,7 +225,7 @@ impl Transport {
             builder = builder.proxy(reqwest::Proxy::https(proxy).map_err(RegistryError::Client)?.no_proxy(none));
         }
         let client = builder.build().map_err(RegistryError::Client)?;
-        clients.insert((trust, host), client.clone());
+        clients.insert((trust, host, wait), client.clone());
         Ok(client)
     }
 
@@ -344,7 +388,8 @@ impl Transport {
         let mut url = call.url.clone();
         for _ in 0..=REDIRECTS {
             let at_home = url.origin() == endpoint.base.origin();
-            let mut request = self.client(&url)?.request(call.method.clone(), url.clone());
+            let wait = if call.body.is_some() { Wait::ToSend } else { Wait::ForAnswers };
+            let mut request = self.client_that_waits(&url, wait)?.request(call.method.clone(), url.clone());
             for (name, value) in &call.headers {
                 request = request.header(name, value);
             }
@@ -353,10 +398,17 @@ impl Transport {
             if let Some(authorization) = authorization {
                 request = request.header(AUTHORIZATION, authorization);
             }
+            let pulse = Arc::default();
             if let Some(body) = &call.body {
-                request = request.body(body()?);
+                request = request.body(body(&pulse)?);
             }
-            let response = request.send().await.map_err(|error| unreachable(&call.method, &url, error))?;
+            let limit = self.config.stall_timeout;
+            let response = tokio::select! {
+                response = request.send() => response.map_err(|error| unreachable(&call.method, &url, error))?,
+                () = pulse.stops(limit), if wait == Wait::ToSend => {
+                    return Err(RegistryError::Stalled { method: call.method.to_string(), url: shown(&url), limit });
+                }
+            };
             let may_follow = matches!(call.method, Method::GET | Method::HEAD);
             if !(response.status().is_redirection() && may_follow) || response.status() == StatusCode::NOT_MODIFIED {
                 return Ok(Answer { response, redirected: !at_home, authorized });
@@ -400,7 +452,15 @@ impl Transport {
         let retry = self.config.retry;
         let mut attempt = 1;
         loop {
-            let result = request(&self.client(url)?).send().await;
+            let (client, built) = request(&self.client(url)?).build_split();
+            let result = match built {
+                // Whoever sends a stream says how long that may take.
+                Ok(request) if request.body().is_some_and(|body| body.as_bytes().is_none()) => {
+                    self.client_that_waits(url, Wait::ToSend)?.execute(request).await
+                }
+                Ok(request) => client.execute(request).await,
+                Err(error) => Err(error),
+            };
             let wait = match result.map_err(|error| unreachable(&Method::GET, url, error)) {
                 Ok(response) if is_passing(response.status()) && attempt < retry.attempts => {
                     retry_after(response.headers())

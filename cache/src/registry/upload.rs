@@ -15,7 +15,7 @@ use reqwest::header::{CONTENT_LENGTH, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 
-use super::transport::{Call, Endpoint, MakeBody, Scope, shown};
+use super::transport::{Call, Endpoint, MakeBody, Pulse, Scope, shown};
 use super::{Client, Progress, RegistryError};
 use crate::content::ContentError;
 use crate::digest::Digest;
@@ -198,7 +198,7 @@ pub(super) fn location(response: &Response) -> Result<Url, RegistryError> {
 /// Some bytes of a blob, read by a thread of its own while they are sent.
 pub(super) fn body(bytes: &Bytes, parcel: &Parcel, range: Range<u64>, events: &Events) -> MakeBody {
     let (bytes, parcel, events) = (bytes.clone(), parcel.clone(), events.clone());
-    Arc::new(move || {
+    Arc::new(move |pulse| {
         let mut file = bytes.open(&parcel.digest, &range)?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut progress = Progress::new(&parcel.digest, Action::Upload, parcel.size, &events);
@@ -220,17 +220,21 @@ pub(super) fn body(bytes: &Bytes, parcel: &Parcel, range: Range<u64>, events: &E
                 progress.at(sent);
             }
         });
-        Ok(reqwest::Body::wrap_stream(Chunks(receiver)))
+        Ok(reqwest::Body::wrap_stream(Chunks { receiver, pulse: Arc::clone(pulse) }))
     })
 }
 
 /// A queue as the stream that the HTTP client wants.
-struct Chunks(mpsc::Receiver<std::io::Result<Vec<u8>>>);
+struct Chunks {
+    receiver: mpsc::Receiver<std::io::Result<Vec<u8>>>,
+    pulse: Arc<Pulse>,
+}
 
 impl Stream for Chunks {
     type Item = std::io::Result<Vec<u8>>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
+        self.pulse.beat();
+        self.receiver.poll_recv(context)
     }
 }

@@ -1,14 +1,13 @@
 //! Writing what a build yields into caches, beside the build.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lap_solver::digest::Key;
 use lap_solver::event::Events;
 use oci_spec::image::Descriptor;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::import::{Imports, within};
@@ -20,12 +19,12 @@ use crate::image::{Compression, manifest};
 use crate::snapshot::LayerRef;
 use crate::store::{Store, lock};
 
-/// Steps that are sent at once.
+/// Steps that are sent to a cache at once.
 const PARALLEL: usize = 4;
 /// How long the first answer may take.
 const FIRST: Duration = Duration::from_secs(10);
 /// How long a document may take.
-const DOCUMENT: Duration = Duration::from_secs(60);
+const DOCUMENT: Duration = Duration::from_secs(20);
 /// The slowest rate, in bytes a second, that is put up with, after a minute.
 const SLOWEST: u64 = 64 << 10;
 
@@ -117,7 +116,6 @@ struct Inner {
     steps: Mutex<HashMap<Key, Step>>,
     selections: Mutex<BTreeMap<Key, Key>>,
     mounts: Mounts,
-    permits: Arc<Semaphore>,
     /// Layers whose blob is being made.
     making: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
 }
@@ -125,10 +123,12 @@ struct Inner {
 #[derive(Debug)]
 struct Writing {
     target: Target,
+    permits: Arc<Semaphore>,
     /// Whether it answers at all.
     answers: OnceCell<bool>,
     done: Mutex<HashMap<Key, Entry>>,
-    off: AtomicBool,
+    /// Whether nothing more is written.
+    off: watch::Sender<bool>,
     error: Mutex<Option<RemoteError>>,
 }
 
@@ -138,9 +138,10 @@ impl Exports {
     pub fn new(store: &Store, targets: Vec<Target>, imports: Imports) -> Self {
         let writing = |target| Writing {
             target,
+            permits: Arc::new(Semaphore::new(PARALLEL)),
             answers: OnceCell::new(),
             done: Mutex::default(),
-            off: AtomicBool::new(false),
+            off: watch::Sender::new(false),
             error: Mutex::default(),
         };
         let inner = Inner {
@@ -151,7 +152,6 @@ impl Exports {
             steps: Mutex::default(),
             selections: Mutex::default(),
             mounts: Mounts::default(),
-            permits: Arc::new(Semaphore::new(PARALLEL)),
             making: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -173,9 +173,17 @@ impl Exports {
         for number in 0..self.inner.targets.len() {
             let (inner, step) = (Arc::clone(&self.inner), step.clone());
             lock(&self.inner.tasks).spawn(async move {
-                // Never closed.
-                let _permit = Arc::clone(&inner.permits).acquire_owned().await;
-                inner.send(number, &step).await;
+                let Some(writing) = inner.targets.get(number) else { return };
+                let send = async {
+                    // Never closed.
+                    let _permit = Arc::clone(&writing.permits).acquire_owned().await;
+                    inner.send(writing, &step).await;
+                };
+                // What is under way when a cache fails is given up: nobody waits for it twice.
+                tokio::select! {
+                    () = send => {}
+                    () = writing.is_off() => {}
+                }
             });
         }
     }
@@ -200,8 +208,7 @@ impl Exports {
             let mut fail = |act, error, ignore| {
                 failed.push(Failed { label: target.backend.label().to_owned(), act, error, ignore });
             };
-            let kept =
-                if writing.off.load(Ordering::Relaxed) { Ok(Vec::new()) } else { self.inner.complete(writing).await };
+            let kept = if *writing.off.borrow() { Ok(Vec::new()) } else { self.inner.complete(writing).await };
             let kept = kept.unwrap_or_else(|error| {
                 writing.fail(error);
                 Vec::new()
@@ -285,9 +292,8 @@ impl Inner {
         Ok(Entry { key: step.key, layer: Some(Claim { diff_id, identity, made_at, ran, blob: None }) })
     }
 
-    async fn send(self: &Arc<Self>, number: usize, step: &Step) {
-        let Some(writing) = self.targets.get(number) else { return };
-        if writing.off.load(Ordering::Relaxed) || !writing.target.wants(step) {
+    async fn send(self: &Arc<Self>, writing: &Writing, step: &Step) {
+        if *writing.off.borrow() || !writing.target.wants(step) {
             return;
         }
         let ask = || async {
@@ -400,8 +406,14 @@ impl Target {
 impl Writing {
     /// The first error counts, and nothing more is written.
     fn fail(&self, error: RemoteError) {
-        self.off.store(true, Ordering::Relaxed);
         lock(&self.error).get_or_insert(error);
+        self.off.send_replace(true);
+    }
+
+    /// Waits until nothing more is written.
+    async fn is_off(&self) {
+        // The sender is here, so it is not gone.
+        drop(self.off.subscribe().wait_for(|off| *off).await);
     }
 }
 

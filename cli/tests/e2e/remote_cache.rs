@@ -627,3 +627,109 @@ fn a_cache_mount_that_is_damaged_elsewhere_begins_empty() {
     let (said, _) = build(&two, &with_mount("second"), &["--cache-from", &from]);
     assert!(said.err.contains("found\n") && said.err.contains("is not used any more"), "{}", said.err);
 }
+
+/// A registry that knows nothing and takes everything, but no byte of a blob before `open` says so.
+fn slow_registry(open: std::sync::Arc<std::sync::atomic::AtomicBool>) -> String {
+    use std::sync::atomic::Ordering;
+    server(move |mut stream| {
+        loop {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") {
+                if stream.read(&mut byte).is_ok_and(|count| count == 1) {
+                    head.push(byte[0]);
+                } else {
+                    return;
+                }
+            }
+            let head = String::from_utf8_lossy(&head).to_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length: u64 = length.map_or(0, |text| text.trim().parse().unwrap());
+            let blob = head.starts_with("put") && head.contains("/blobs/");
+            while blob && !open.load(Ordering::Relaxed) {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            std::io::copy(&mut (&mut stream).take(length), &mut std::io::sink()).unwrap();
+            let status = match head.split_whitespace().collect::<Vec<_>>()[..] {
+                ["get", "/v2/", ..] => "200 OK",
+                ["get" | "head", ..] => "404 Not Found",
+                ["post", ..] => "202 Accepted\r\nlocation: /v2/cache/blobs/uploads/1",
+                _ => "201 Created",
+            };
+            if stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn a_slow_cache_holds_no_step_back_and_a_stalled_one_is_given_up() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    needs!(root);
+    let open = std::sync::Arc::new(AtomicBool::new(false));
+    let address = slow_registry(std::sync::Arc::clone(&open));
+    let to = format!("type=registry,ref={address}/cache:x,mode=max,ignore-error=false");
+    let lap = machine();
+    lap.write("ctx/Dockerfile", DOCKERFILE);
+    let mut child = lap
+        .command()
+        .args(["build", "--progress", "plain", "-t", "app", "--cache-to", &to, "ctx"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(lap.path("err")).unwrap())
+        .spawn()
+        .unwrap();
+    // All steps are done and the image has its name, while the cache has not taken a byte.
+    wait_for("the image", || lap.run(&["inspect", "app"]).code == 0);
+    assert!(child.try_wait().unwrap().is_none(), "the cache is not written yet");
+    assert_eq!(lap.sh("app", "cat /made"), "a1\n");
+    open.store(true, Ordering::Relaxed);
+    let ended = child.wait().unwrap();
+    assert!(ended.success(), "{}", std::fs::read_to_string(lap.path("err")).unwrap());
+
+    // One that takes nothing at all, beside one that works.
+    open.store(false, Ordering::Relaxed);
+    let good = tempfile::tempdir().unwrap();
+    let place = good.path().display();
+    let lap = machine();
+    let to = format!("type=registry,ref={address}/cache:y,mode=max");
+    let (said, _) =
+        build(&lap, DOCKERFILE, &["--cache-to", &to, "--cache-to", &format!("type=local,dest={place},mode=max")]);
+    assert_eq!(said.err.matches("cannot export").count(), 1, "{}", said.err);
+    let (said, _) = build(&machine(), DOCKERFILE, &["--cache-from", &format!("type=local,src={place}")]);
+    assert_eq!(ran(&said), [""; 0], "{}", said.err);
+}
+
+#[test]
+fn a_cached_build_fetches_its_result_and_no_layer_of_the_base() {
+    needs!(root);
+    needs!("docker-registry");
+    let registry = Registry::start();
+    let (base, cache) = (format!("{}/base:1", registry.address), format!("{}/cache:1", registry.address));
+    let one = machine();
+    one.run(&["tag", "busybox", &base]).ok();
+    one.run(&["push", &base]).ok();
+    let dockerfile = format!("FROM {base}\nCOPY src /src\nRUN cat /src/a > /made\nENV A=1\n");
+    let to = format!("type=registry,ref={cache},mode=max");
+    build(&one, &dockerfile, &["--cache-to", &to]);
+    let blobs = |from: usize| {
+        let requests = registry.requests();
+        let blobs = requests[from..].iter().filter(|request| request.starts_with("GET") && request.contains("/blobs/"));
+        blobs.cloned().collect::<Vec<_>>()
+    };
+    // Nothing is written out: the config of the base is read, and none of its layers. The result is kept in the store,
+    // so the two layers that only the cache has are brought in.
+    let two = Lap::empty();
+    two.write("ctx/src/a", "a1\n");
+    let before = registry.requests().len();
+    let args = ["build", "--progress", "plain", "--cache-from", &cache, "-o", "type=cacheonly", "ctx"];
+    two.write("ctx/Dockerfile", &dockerfile);
+    let said = two.run(&args).ok();
+    assert_eq!(ran(&said), [""; 0], "{}", said.err);
+    let of_base = blobs(before).iter().filter(|request| request.contains("/base/")).count();
+    assert_eq!((of_base, blobs(before).len()), (1, 3), "{:?}", blobs(before));
+    // Again: nothing at all.
+    let before = registry.requests().len();
+    two.run(&args).ok();
+    assert_eq!(blobs(before), [""; 0]);
+}

@@ -22,11 +22,25 @@ impl Numbers {
 #[derive(Clone)]
 enum Step {
     /// Makes little of a file and a variable, so that other ones often give the same.
-    Count { reads: u64, writes: u64, comment: u64 },
-    Join { reads: u64, writes: u64 },
-    Copy { source: u64 },
-    FromStage { source: u64 },
-    Mount { source: u64, writes: u64 },
+    Count {
+        reads: u64,
+        writes: u64,
+        comment: u64,
+    },
+    Join {
+        reads: u64,
+        writes: u64,
+    },
+    Copy {
+        source: u64,
+    },
+    FromStage {
+        source: u64,
+    },
+    Mount {
+        source: u64,
+        writes: u64,
+    },
     Nothing,
 }
 
@@ -68,7 +82,9 @@ impl Plan {
     }
 
     fn dockerfile(&self) -> String {
-        let mut text = "FROM busybox AS stage\nCOPY dir /dir\nRUN cat /dir/1 > /dir/0; rm /dir/1\nFROM busybox\nWORKDIR /w\n".to_owned();
+        let mut text =
+            "FROM busybox AS stage\nCOPY dir /dir\nRUN cat /dir/1 > /dir/0; rm /dir/1\nFROM busybox\nWORKDIR /w\n"
+                .to_owned();
         let _ = writeln!(text, "ARG V={}", self.argument);
         for step in &self.steps {
             let line = match step {
@@ -77,7 +93,9 @@ impl Plan {
                 }
                 Step::Join { reads, writes } => format!("RUN echo $V $(cat {reads} 2>/dev/null) > {writes}"),
                 Step::Copy { source } => format!("COPY dir/{source} ."),
-                Step::FromStage { source } => format!("COPY --from=stage /dir/{} .", if *source == 1 { 0 } else { *source }),
+                Step::FromStage { source } => {
+                    format!("COPY --from=stage /dir/{} .", if *source == 1 { 0 } else { *source })
+                }
                 Step::Mount { source, writes } => {
                     format!("RUN --mount=target=/in,source=dir cat /in/{source} > {writes}")
                 }
@@ -90,7 +108,10 @@ impl Plan {
 
     fn write(&self, lap: &Lap) {
         for (name, value) in self.files.iter().enumerate() {
-            lap.write(&format!("ctx/dir/{name}"), format!("content {value} {}\n", "x".repeat(usize::try_from(*value / 2).unwrap())));
+            lap.write(
+                &format!("ctx/dir/{name}"),
+                format!("content {value} {}\n", "x".repeat(usize::try_from(*value / 2).unwrap())),
+            );
         }
     }
 }
