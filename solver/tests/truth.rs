@@ -278,7 +278,7 @@ impl Plan {
         let env: Vec<String> = self.variables.iter().enumerate().map(|(at, value)| format!("V{at}={value}")).collect();
         for (number, step) in self.steps.iter().enumerate() {
             let root_of = |at: usize| roots[roots.len() - 1 - at % roots.len()];
-            let source_of = |at: usize| if at % 3 == 0 { context } else { root_of(at / 3) };
+            let source_of = |at: usize| if at.is_multiple_of(3) { context } else { root_of(at / 3) };
             let id = match step {
                 Step::Run { root, mount, reads, variable, write, lossy, comment } => {
                     let mut inputs = vec![root_of(*root)];

@@ -35,7 +35,7 @@ impl Store {
     }
 
     fn secret(&self) -> Result<[u8; 32], StoreError> {
-        let found = || Ok::<_, StoreError>(self.read_file(FILE)?.map(|bytes| <[u8; 32]>::try_from(bytes)));
+        let found = || Ok::<_, StoreError>(self.read_file(FILE)?.map(<[u8; 32]>::try_from));
         let damaged = match found()? {
             Some(Ok(key)) => return Ok(key),
             found => found.is_some(),

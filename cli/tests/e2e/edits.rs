@@ -121,13 +121,13 @@ const EDITS: &[Edit] = &[
     edit("number of a stage for its name", NONE, NONE, |p| p.replace("--from=tools", "--from=0")),
     edit("a label", NONE, NONE, |p| p.replace("version=1", "version=2")),
     edit("CMD, EXPOSE, STOPSIGNAL added", NONE, NONE, |p| {
-        p.dockerfile.push_str("CMD [\"x\"]\nEXPOSE 80\nSTOPSIGNAL 9\n")
+        p.dockerfile.push_str("CMD [\"x\"]\nEXPOSE 80\nSTOPSIGNAL 9\n");
     }),
     edit("an ignored file", NONE, NONE, |p| p.write("ignored", "2")),
     edit("an ignored file in what is copied", NONE, NONE, |p| p.write("src/x.log", "2")),
     edit("a new file beside what is copied", NONE, NONE, |p| p.write("other/file", "2")),
     edit("`COPY ./src/ /src/` for `COPY src /src`", &["copy src"], SRC, |p| {
-        p.replace("COPY src /src", "COPY ./src/ /src/")
+        p.replace("COPY src /src", "COPY ./src/ /src/");
     }),
     edit("an ARG declared and not given", NONE, NONE, |p| p.replace("ARG UNUSED=1", "ARG UNUSED=1\nARG ANOTHER")),
     edit("the platform, named", NONE, NONE, |p| p.flag(&["--platform", "linux/amd64"])),
@@ -148,7 +148,7 @@ const EDITS: &[Edit] = &[
     edit("content of a file that is copied", SRC, SRC, |p| p.write("src/a", "other\n")),
     edit("chmod of a file that is copied", SRC, SRC, |p| p.chmod("src/b", "600")),
     edit("another name for a file that is copied", SRC, SRC, |p| {
-        std::fs::rename(p.dir.join("src/b"), p.dir.join("src/c")).unwrap()
+        std::fs::rename(p.dir.join("src/b"), p.dir.join("src/c")).unwrap();
     }),
     edit(
         "order of two COPY",
@@ -175,7 +175,7 @@ const EDITS: &[Edit] = &[
         },
         measured: false,
         ..edit("another base image below `COPY --link`", &["last"], &["last"], |p| {
-            p.replace("busybox\nCOPY", "base:other\nCOPY")
+            p.replace("busybox\nCOPY", "base:other\nCOPY");
         })
     },
     edit("spaces within a command", &["made"], RUNS, |p| p.replace("cat /src/a >", "cat  /src/a  >")),
@@ -188,7 +188,7 @@ const EDITS: &[Edit] = &[
         })
     },
     edit("a RUN added that changes nothing", &["noop"], &["noop", "size", "last"], |p| {
-        p.replace("RUN wc", "RUN true noop\nRUN wc")
+        p.replace("RUN wc", "RUN true noop\nRUN wc");
     }),
     Edit {
         // Another text below it, which was not built without it.

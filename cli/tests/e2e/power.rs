@@ -14,7 +14,15 @@ use crate::support::{busybox, needs, run};
 /// acknowledged by a line `made NAME DIGEST` on the console, which the host reads.
 const SCRIPT: &str = r#"#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LAP_ROOT=/mnt/store LAP_RUN_DIR=/run/lap HOME=/mnt SOURCE_DATE_EPOCH=1000000000
-mount -t proc proc /proc && mount -t sysfs sys /sys && mount -t cgroup2 cgroup2 /sys/fs/cgroup && mount -t tmpfs tmpfs /run
+# The root is the host's: nothing goes on before what is written to is the guest's own.
+set -e
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs tmpfs /run
+mkdir /run/ctx
+cd /run/ctx
+set +e
 busybox insmod /usr/lib/uml/modules/*/kernel/fs/overlayfs/overlay.ko
 mount -t ext4 /dev/ubda /mnt || echo "no disk"
 lap=@DIR@/lap
@@ -25,7 +33,6 @@ if [ -d /mnt/store ]; then
   $lap run --rm --network none busybox cat /etc/passwd > /dev/null 2>&1; echo "run $?"
 fi
 $lap inspect busybox > /dev/null 2>&1 || $lap import @DIR@/busybox.tar busybox > /dev/null 2>&1
-mkdir -p /run/ctx && cd /run/ctx
 round=@ROUND@
 while true; do
   round=$((round+1))
@@ -55,6 +62,7 @@ fn boot(dir: &Path, cut: u64) -> Child {
         .arg(format!("uml_dir={}", dir.join("uml").display()))
         .arg(format!("umid=cut{cut}"))
         .env("TMPDIR", dir)
+        .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
