@@ -2,11 +2,12 @@
 # run.sh [LAP]: the benchmarks beside buildah and podman, in one run on a fresh file system. Prints medians and ratios.
 #
 # ext4 is slow where many files were just deleted, so everything lies on a new file system image, mounted by loop.
-# Needs root, and the packages busybox-static, buildah, podman and runc.
+# Needs root, and the packages busybox-static, buildah, podman, runc, docker-registry, skopeo and umoci. With BENCH=transfers
+# only the images that travel are measured.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
-testdata/install.sh busybox-static buildah podman runc e2fsprogs
+testdata/install.sh busybox-static buildah podman runc e2fsprogs docker-registry skopeo umoci
 lap=${1:-}
 if [ -z "$lap" ]; then
     lap=$(cargo build --release --quiet --message-format=json | sed -n 's/.*"executable":"\([^"]*\/lap\)".*/\1/p' | tail -n 1)
@@ -15,9 +16,10 @@ lap=$(realpath "$lap")
 
 image=$(mktemp "${TMPDIR:-/tmp}/lap-bench.XXXXXX")
 disk=$(mktemp -d)
-finish() { umount -l "$disk" 2>/dev/null || true; rm -rf "$image" "$disk"; }
+registry=
+finish() { [ -z "$registry" ] || kill "$registry" 2>/dev/null || true; umount -l "$disk" 2>/dev/null || true; rm -rf "$image" "$disk"; }
 trap finish EXIT
-truncate -s 8G "$image"
+truncate -s 12G "$image"
 mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$image"
 mount -o loop "$image" "$disk"
 
@@ -39,6 +41,62 @@ median() { # COUNT COMMAND...: milliseconds, with tenths
 row() { # TITLE OURS THEIRS NAME
     awk -v t="$1" -v a="$2" -v b="$3" -v n="$4" 'BEGIN {printf "%-34s %9.1f ms   %-8s %9.1f ms   %6.1fx\n", t, a, n, b, b / a}'
 }
+
+printf '%-34s %12s   %-8s %12s   %7s\n' scenario lap peer "" ratio
+
+# Five layers of 120 MB each, digits that gzip makes less than half of, from Debian's registry on loopback into empty stores.
+transfers() {
+    mkdir -p "$disk/five"
+    for i in 1 2 3 4 5; do
+        mkdir -p "$disk/five/$i"
+        # The same bytes each time.
+        head -c 39183673 /dev/zero | openssl enc -aes-128-ctr -K "$(printf %032d "$i")" -iv "$(printf %032d 0)" |
+            od -An -v -tx1 | split -b 5M - "$disk/five/$i/"
+    done
+    { echo FROM scratch; for i in 1 2 3 4 5; do echo "COPY $i /$i"; done } >"$disk/five/Dockerfile"
+    local port
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    printf 'version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: "127.0.0.1:%s"}\n' \
+        "$disk/registry" "$port" >"$disk/registry.yml"
+    docker-registry serve "$disk/registry.yml" >/dev/null 2>&1 &
+    registry=$!
+    local name=127.0.0.1:$port/five:1
+    "$lap" build -q -t "$name" "$disk/five" >/dev/null
+    until "$lap" push -q "$name" >/dev/null 2>&1; do kill -0 "$registry" && sleep 0.2; done
+
+    our_pull() { LAP_ROOT=$disk/pulled "$lap" pull -q "$name"; }
+    podman_pull() { podman pull -q --tls-verify=false "$name"; }
+    umoci_pull() {
+        skopeo --insecure-policy copy -q --src-tls-verify=false "docker://$name" "oci:$disk/layout:1" &&
+            umoci unpack --image "$disk/layout:1" "$disk/unpacked"
+    }
+    forget() { rm -rf "$disk/pulled" "$disk/layout" "$disk/unpacked"; podman rmi -fa >/dev/null 2>&1 || true; sync; }
+    # Side by side, so that what else the machine does slows all of them.
+    local ours=() podmans=() umocis=()
+    for _ in $(seq "${ROUNDS:-3}"); do
+        forget; ours+=("$(median 1 our_pull)")
+        forget; podmans+=("$(median 1 podman_pull)")
+        forget; umocis+=("$(median 1 umoci_pull)")
+    done
+    forget
+    middle() { printf '%s\n' "$@" | sort -n | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
+    best() { printf '%s\n' "$@" | sort -n | head -n 1; }
+    row "pull 5 layers, 600 MB: median" "$(middle "${ours[@]}")" "$(middle "${podmans[@]}")" podman
+    row "pull 5 layers, 600 MB: best" "$(best "${ours[@]}")" "$(best "${podmans[@]}")" podman
+    row "pull and unpack: median" "$(middle "${ours[@]}")" "$(middle "${umocis[@]}")" "skopeo+umoci"
+    row "pull and unpack: best" "$(best "${ours[@]}")" "$(best "${umocis[@]}")" "skopeo+umoci"
+
+    "$lap" save -o "$disk/five.tar" "$name" 2>/dev/null
+    podman load -q -i "$disk/five.tar" >/dev/null
+    their_push() { podman push -q --tls-verify=false "$name"; }
+    their_push >/dev/null 2>&1
+    row "push of what is there" "$(median 9 "$lap" push -q "$name")" "$(median 3 their_push)" podman
+    kill "$registry"
+    registry=
+}
+
+transfers
+[ "${BENCH:-all}" = all ] || exit 0
 
 testdata/bases/make.sh busybox "$disk/busybox.tar"
 "$lap" import "$disk/busybox.tar" localhost/busybox:latest >/dev/null
@@ -62,7 +120,6 @@ their_run() {
     podman run --rm --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network none localhost/busybox:latest true
 }
 
-printf '%-34s %12s   %-8s %12s   %7s\n' scenario lap peer "" ratio
 ours "$disk/ten" >/dev/null && theirs "$disk/ten" >/dev/null
 row "cached rebuild, 10 steps" "$(median 9 ours "$disk/ten")" "$(median 3 theirs "$disk/ten")" buildah
 row "50 sequential RUN true" "$(median 3 ours --no-cache "$disk/fifty")" "$(median 1 theirs --no-cache "$disk/fifty")" buildah

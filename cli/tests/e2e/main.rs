@@ -32,6 +32,7 @@ mod image_commands;
 mod inside;
 mod language;
 mod login;
+mod memory;
 mod old_kernel;
 mod outputs;
 mod peers;
