@@ -22,6 +22,7 @@ mod dockerfiles;
 mod edits;
 mod errors;
 mod export;
+mod faults;
 mod flags;
 mod format;
 mod fsck;

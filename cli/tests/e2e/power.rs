@@ -41,6 +41,7 @@ while true; do
   id=$($lap build -q --progress plain -t made$round . 2>/run/error) || { echo "failed $(cat /run/error)"; break; }
   echo "made made$round $id"
   $lap save -o /mnt/saved.tar made$round > /dev/null 2>&1
+  $lap prune -f > /dev/null 2>&1
   $lap rmi made$round > /dev/null 2>&1 && echo "gone made$round"
   $lap load -q -i /mnt/saved.tar > /dev/null 2>&1 && echo "made made$round $id"
   printf "FROM busybox\nCOPY f /always\nRUN --network=none echo same > /same && touch -d @1000000000 /same\n" > Dockerfile
