@@ -4,12 +4,14 @@ use rustix::fs::FlockOperation;
 
 use super::mend::{LOST, Mend};
 use super::{Fault, Scan};
+use crate::content::partial;
 use crate::fs;
 use crate::image::ImageError;
 use crate::store::{DIRECTORIES, Mode, StoreError, format_json};
 
 /// Further directories of the store, which are made when they are needed.
-const MORE_DIRECTORIES: [&str; 7] = ["layer-blobs", "builds", "stats", "sources", "volumes", "failed", LOST];
+const MORE_DIRECTORIES: [&str; 8] =
+    ["layer-blobs", "builds", "stats", "sources", "volumes", "failed", partial::DIRECTORY, LOST];
 /// Files of the store.
 const FILES: [&str; 10] = [
     "format",
