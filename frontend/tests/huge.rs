@@ -41,7 +41,9 @@ fn lines(head: &str, count: usize, line: impl Fn(usize) -> String) -> String {
 fn many_arguments() {
     let text = lines("FROM a\n", 50_000, |n| format!("ARG A{n}"));
     assert_eq!(lowered(&text).unwrap().outline.args.len(), 50_000);
-    let text = lines("", 50_000, |n| format!("ARG A{n}={n}")) + "FROM a\n";
+    let global = lines("", 50_000, |n| format!("ARG A{n}={n}"));
+    assert_eq!(lowered(&format!("{global}FROM a\n")).unwrap().outline.args.len(), 0, "nothing uses them");
+    let text = global + &lines("FROM a\n", 50_000, |n| format!("ARG A{n}"));
     assert_eq!(lowered(&text).unwrap().outline.args.len(), 50_000);
     let text = lines("FROM a\n", 20_000, |n| format!("ARG B{n}\nLABEL l{n}=$B{n}"));
     assert_eq!(lowered(&text).unwrap().warnings.len(), 0);

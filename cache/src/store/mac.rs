@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::Read as _;
 
 use lap_solver::digest::Key;
-use rustix::fs::{Mode, RenameFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::{Store, StoreError};
-use crate::fs::Act;
+use crate::fs::{Act, durable};
 
 /// 32 random bytes, for the store's owner alone.
 const FILE: &str = "secret.key";
@@ -47,10 +47,13 @@ impl Store {
         let (mut file, name) = session.create_file()?;
         rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR).act("change the mode of", self.root().join(FILE))?;
         std::io::Write::write_all(&mut file, &key).act("write", self.root().join(FILE))?;
-        file.sync_all().act("sync", self.root().join(FILE))?;
+        durable::sync_file(&file).act("sync", self.root().join(FILE))?;
         // Of two processes that make one, the first one's stays.
-        let flags = if damaged { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        match rustix::fs::renameat_with(session.dir(), &name, self.dir(), FILE, flags) {
+        let renamed = match damaged {
+            true => durable::rename(session.dir(), &name, self.dir(), FILE),
+            false => durable::rename_new(session.dir(), &name, self.dir(), FILE),
+        };
+        match renamed {
             Ok(()) => Ok(key),
             Err(Errno::EXIST) => {
                 session.discard_file(&name);

@@ -236,7 +236,7 @@ impl Store {
         if unsynced.is_empty() && !files {
             return Ok(());
         }
-        let synced = self.sync_all(&unsynced);
+        let synced = self.sync_layers(&unsynced);
         if synced.is_err() {
             lock(&self.inner.unsynced).extend(unsynced);
             self.inner.unsynced_files.store(true, Ordering::Relaxed);
@@ -249,7 +249,7 @@ impl Store {
         self.inner.unsynced_files.store(true, Ordering::Relaxed);
     }
 
-    fn sync_all(&self, layers: &BTreeSet<Digest>) -> Result<(), StoreError> {
+    fn sync_layers(&self, layers: &BTreeSet<Digest>) -> Result<(), StoreError> {
         let sync = || durable::sync_file_system(&self.inner.dir).act("sync the file system of", self.root());
         sync()?;
         if layers.is_empty() {
