@@ -175,3 +175,37 @@ fn a_push_compresses_as_it_is_told() {
     let name = format!("{}/app:high", registry.address);
     assert_eq!(there.run(&["run", "--rm", "--network", "none", &name]).ok().out, "one\n");
 }
+
+// F040
+#[test]
+fn an_address_that_swallows_everything_beside_one_that_works_is_got_over() {
+    needs!(root);
+    needs!("docker-registry");
+    needs!("nft");
+    needs!("ip");
+    let lap = Lap::new();
+    let data = lap.path("data");
+    lap.write(
+        "registry.yml",
+        format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:5000\"}}\n",
+            data.display()
+        ),
+    );
+    lap.write("registries.conf", "[[registry]]\nlocation = \"both.test:5000\"\ninsecure = true\n");
+    lap.write("hosts", "127.0.0.1 localhost\nfd00::1 both.test\n127.0.0.1 both.test\n");
+    // A network and a view of the files of its own: packets to the first address are dropped without a word.
+    let script = "ip link set lo up && ip -6 addr add fd00::2/64 dev lo && ip -6 route add fd00::1/128 dev lo && \
+        nft 'add table inet t; add chain inet t o { type filter hook output priority 0; }; add rule inet t o ip6 daddr fd00::1 drop' && \
+        mount --bind hosts /etc/hosts || exit 1; \
+        docker-registry serve registry.yml >/dev/null 2>&1 & registry=$!; \
+        until \"$0\" push -q both.test:5000/x; do kill -0 $registry || exit 1; done; \
+        \"$0\" rmi both.test:5000/x && \"$0\" pull -q both.test:5000/x; code=$?; kill $registry; exit $code";
+    lap.run(&["tag", "busybox", "both.test:5000/x"]).ok();
+    let mut command = std::process::Command::new("timeout");
+    command.args(["100", "unshare", "-nm", "sh", "-c", script, env!("CARGO_BIN_EXE_lap")]).current_dir(lap.path("."));
+    command.env("LAP_ROOT", lap.path("store")).env("LAP_RUN_DIR", lap.path("run"));
+    let output = command.env("CONTAINERS_REGISTRIES_CONF", lap.path("registries.conf")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    lap.run(&["inspect", "both.test:5000/x"]).ok();
+}
