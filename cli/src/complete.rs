@@ -7,7 +7,7 @@ use crate::command::App;
 use crate::registry::{block_on, client};
 
 /// The image with every layer blob in the store. One whose layers have not been compressed yet gets another manifest
-/// with the same config, and its names move there.
+/// with the same config and annotations, and its names move there.
 ///
 /// # Errors
 /// Where a blob can be neither made nor fetched.
@@ -24,7 +24,7 @@ pub(crate) fn complete_by(app: &App, image: Image, compression: Compression, eve
     if store.missing_blobs(&image)?.is_empty() {
         return Ok(image);
     }
-    let whole = written(store, &image, &AssembleOptions { compression, ..AssembleOptions::default() }, events)?;
+    let whole = written(store, &image, &AssembleOptions { compression, ..AssembleOptions::like(&image) }, events)?;
     let client = client(&app.settings, &[])?;
     block_on(async { Ok(client.ensure_blobs(&whole, store, events).await?) })?;
     if whole.digest() != image.digest() {

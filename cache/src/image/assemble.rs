@@ -37,6 +37,18 @@ pub struct AssembleOptions {
     pub blobs: Blobs,
 }
 
+impl AssembleOptions {
+    /// Those that give an image's manifest its family and annotations again.
+    #[must_use]
+    pub fn like(image: &Image) -> Self {
+        Self {
+            docker_media_types: image.descriptor.media_type().as_ref() == docker::MANIFEST,
+            annotations: image.manifest.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// When layer blobs are made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Blobs {
@@ -104,15 +116,9 @@ pub fn recompressed(
     compression: Compression,
     events: &Events,
 ) -> Result<Image, ImageError> {
-    let is_docker = image.descriptor.media_type().as_ref() == docker::MANIFEST;
-    let options = AssembleOptions {
-        compression,
-        force: true,
-        // Docker's schema 2 has no zstd.
-        docker_media_types: is_docker && !matches!(compression, Compression::Zstd(_)),
-        annotations: image.manifest.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        blobs: Blobs::Written,
-    };
+    let mut options = AssembleOptions { compression, force: true, ..AssembleOptions::like(image) };
+    // Docker's schema 2 has no zstd.
+    options.docker_media_types &= !matches!(compression, Compression::Zstd(_));
     let layers: Vec<Digest> = image.diff_ids().collect();
     wrap(store, &layer_blobs(store, &layers, &options, events)?, image.raw_config.clone(), &options)
 }

@@ -176,6 +176,21 @@ fn a_push_compresses_as_it_is_told() {
     assert_eq!(there.run(&["run", "--rm", "--network", "none", &name]).ok().out, "one\n");
 }
 
+#[test]
+fn annotations_of_a_build_are_pushed_later_too() {
+    needs!(root);
+    needs!("docker-registry");
+    needs!("skopeo");
+    let lap = Lap::new();
+    let registry = Registry::start();
+    let name = format!("{}/app:1", registry.address);
+    let dockerfile = "FROM busybox\nRUN --network=none echo made > /made\n";
+    lap.build_with(&name, dockerfile, &["--annotation", "org.example.who=we"]).ok();
+    lap.run(&["push", "-q", &name]).ok();
+    let seen = run("skopeo", &["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]).ok().json();
+    assert_eq!(seen["annotations"]["org.example.who"], "we", "{seen}");
+}
+
 // F040
 #[test]
 fn an_address_that_swallows_everything_beside_one_that_works_is_got_over() {
